@@ -1,0 +1,1 @@
+//! The agent: the process on a managed machine.

@@ -1,0 +1,1 @@
+//! The hub's database, one aggregate a file.

@@ -1,0 +1,1 @@
+//! The hub: catalog, hashing, signing, policy.

@@ -1,0 +1,1 @@
+//! What every role needs of the network: listeners, TLS, limits, the data plane, clients.

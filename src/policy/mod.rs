@@ -1,0 +1,1 @@
+//! Decisions: pure functions over domain types; no I/O, no clock.

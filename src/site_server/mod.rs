@@ -1,0 +1,1 @@
+//! The site server: fetches, validates and serves the packages of its site.

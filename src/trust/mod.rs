@@ -1,0 +1,1 @@
+//! Keys, signed metadata, certificates, enrolment.

@@ -1,0 +1,1 @@
+//! The index: chunk id → pack, record, place.

@@ -1,0 +1,19 @@
+//! The bytes of Consign on one machine: chunks, records, packs, the index, manifests, ingest and restore.
+//!
+//! No network, no async runtime, no catalog, no clock: whoever calls passes in what it knows. The straight walk of the data is
+//! source folder → [`ingest`] → records in a [`pack`] → [`manifest`] → [`restore`] → folder.
+
+pub mod chunk;
+pub mod error;
+pub mod fsx;
+pub mod id;
+pub mod index;
+pub mod ingest;
+pub mod manifest;
+pub mod pack;
+pub mod restore;
+pub mod store;
+
+pub use error::{Error, Result};
+pub use id::{ChunkId, FileDigest, ManifestId};
+pub use store::Store;

@@ -1,0 +1,15 @@
+//! Manifests: what a version consists of; canonical bytes, safe paths, recipes, and the order in which content is laid down.
+
+pub mod codec;
+pub mod entry;
+pub mod file;
+pub mod layout;
+pub mod path;
+pub mod recipe;
+pub mod table;
+
+pub use entry::{Attributes, Entry, EntryKind, LinkTarget};
+pub use file::ManifestFile;
+pub use layout::Layout;
+pub use path::{Platform, Platforms, SafePath};
+pub use table::ChunkTable;

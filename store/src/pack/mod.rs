@@ -1,0 +1,1 @@
+//! Packs: files of records.
