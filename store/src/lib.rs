@@ -10,6 +10,7 @@ pub mod id;
 pub mod index;
 pub mod ingest;
 pub mod manifest;
+mod map;
 pub mod pack;
 pub mod restore;
 pub mod store;

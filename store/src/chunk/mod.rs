@@ -1,7 +1,10 @@
 //! Chunks: where content is cut, how a chunk is verified, and the record that carries a run of them.
 
+mod codec;
 pub mod cut;
+pub(crate) mod fields;
 pub mod record;
+mod split;
 
 use bytes::Bytes;
 

@@ -1,9 +1,18 @@
 //! The record: header and one compressed frame, the same bytes on disk and on the wire (byte layout: docs/formats.md).
+//!
+//! ```text
+//!  0 magic "CNRC"   4 version u16   6 hash u8   7 codec u8   8 required u16   10 optional u16   12 kind u8   13 zero ×3
+//! 16 chunks u32    20 raw length u32   24 payload length u32   28 zero ×4   32 payload checksum ×16   48 header checksum ×16
+//! 64 chunks × (id ×32, length u32)   then the payload
+//! ```
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::chunk::{ChunkKind, VerifiedChunk};
-use crate::error::Result;
+pub use super::split::RecordSplitter;
+use super::{CHUNK_BYTES_MAX, ChunkKind, VerifiedChunk, codec, fields};
+use crate::error::{Error, Result};
 use crate::id::ChunkId;
 
 /// Most raw bytes in one record.
@@ -12,6 +21,20 @@ pub const RECORD_RAW_BYTES_MAX: usize = 2 << 20;
 pub const RECORD_CHUNKS_MAX: usize = 16 << 10;
 /// Bytes of the fixed part of a record header.
 pub const RECORD_FIXED_BYTES: usize = 64;
+/// Bytes of one chunk line of a record header.
+pub const RECORD_LINE_BYTES: usize = 36;
+/// Most bytes in one record, header included.
+pub const RECORD_BYTES_MAX: usize = RECORD_FIXED_BYTES + RECORD_CHUNKS_MAX * RECORD_LINE_BYTES + RECORD_RAW_BYTES_MAX;
+
+const MAGIC: [u8; 4] = *b"CNRC";
+const CODEC_RAW: u8 = 0;
+const CODEC_ZSTD: u8 = 1;
+const PAYLOAD_SUM_AT: usize = 32;
+const HEADER_SUM_AT: usize = 48;
+const HEADER_CONTEXT: &str = "consign 2026-11 v1 record header";
+const PAYLOAD_CONTEXT: &str = "consign 2026-11 v1 record payload";
+/// zstd must save at least one part in this many, or the payload is stored raw.
+const SAVED_PART_MIN: usize = 64;
 
 /// One chunk's line in a record header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +58,9 @@ pub struct RecordHeader {
     pub raw_len: usize,
     /// The chunks in order.
     pub chunks: Vec<ChunkLine>,
+    codec: u8,
+    payload_sum: [u8; fields::SUM_BYTES],
+    header_sum: [u8; fields::SUM_BYTES],
 }
 
 impl RecordHeader {
@@ -43,16 +69,81 @@ impl RecordHeader {
     ///
     /// # Errors
     /// Damaged or too new.
-    pub fn header_len(_fixed: &[u8]) -> Result<usize> {
-        todo!()
+    pub fn header_len(fixed: &[u8]) -> Result<usize> {
+        Ok(Self::parse_fixed(fixed)?.header_len)
     }
 
-    /// Parses a whole header (checksum, limits, sums).
+    /// Returns how many bytes the record that starts with `fixed` has in all, after the checks of [`RecordHeader::header_len`].
+    ///
+    /// # Errors
+    /// Damaged or too new.
+    pub fn whole_len(fixed: &[u8]) -> Result<usize> {
+        Ok(Self::parse_fixed(fixed)?.record_len())
+    }
+
+    /// Parses a whole header (checksum, limits, sums); `bytes` may go on behind it.
     ///
     /// # Errors
     /// Damaged, too new, or over a limit.
-    pub fn parse(_bytes: &[u8]) -> Result<Self> {
-        todo!()
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let mut header = Self::parse_fixed(bytes)?;
+        let lines = bytes.get(RECORD_FIXED_BYTES..header.header_len).ok_or_else(|| damaged("it ends inside its header"))?;
+        if fields::sum(HEADER_CONTEXT, &[&bytes[..HEADER_SUM_AT], lines]) != header.header_sum {
+            return Err(damaged("the checksum of its header is wrong"));
+        }
+        header.chunks = lines
+            .chunks_exact(RECORD_LINE_BYTES)
+            .map(|line| ChunkLine { id: ChunkId(fields::array_at(line, 0)), len: fields::u32_at(line, 32) })
+            .collect();
+        if header.chunks.iter().any(|line| line.len == 0 || line.len as usize > CHUNK_BYTES_MAX) {
+            return Err(damaged("a chunk length is zero or over the limit"));
+        }
+        let sum: u64 = header.chunks.iter().map(|line| u64::from(line.len)).sum();
+        if sum != header.raw_len as u64 {
+            return Err(damaged("its chunk lengths do not add up to its raw length"));
+        }
+        Ok(header)
+    }
+
+    /// Reads the fixed part and checks all that can be checked before more is read or allocated.
+    fn parse_fixed(bytes: &[u8]) -> Result<Self> {
+        fields::check_start(bytes, MAGIC, "record")?;
+        if bytes.len() < RECORD_FIXED_BYTES {
+            return Err(damaged("it ends inside its header"));
+        }
+        let codec = bytes[7];
+        let kind = match bytes[12] {
+            0 => ChunkKind::Content,
+            1 => ChunkKind::RecipePage,
+            _ => return Err(damaged("its kind is unknown")),
+        };
+        let count = fields::len_at(bytes, 16);
+        let raw_len = fields::len_at(bytes, 20);
+        let payload_len = fields::len_at(bytes, 24);
+        if count == 0 || count > RECORD_CHUNKS_MAX {
+            return Err(damaged("its chunk count is zero or over the limit"));
+        }
+        if raw_len == 0 || raw_len > RECORD_RAW_BYTES_MAX {
+            return Err(damaged("its raw length is zero or over the limit"));
+        }
+        let payload_fits = match codec {
+            CODEC_RAW => payload_len == raw_len,
+            CODEC_ZSTD => payload_len > 0 && payload_len < raw_len,
+            _ => return Err(Error::TooNew { what: "record".to_owned(), why: format!("codec {codec}") }),
+        };
+        if !payload_fits {
+            return Err(damaged("its payload length does not fit its codec"));
+        }
+        Ok(Self {
+            kind,
+            header_len: RECORD_FIXED_BYTES + count * RECORD_LINE_BYTES,
+            payload_len,
+            raw_len,
+            chunks: Vec::new(),
+            codec,
+            payload_sum: fields::array_at(bytes, PAYLOAD_SUM_AT),
+            header_sum: fields::array_at(bytes, HEADER_SUM_AT),
+        })
     }
 
     /// Length of the whole record, bytes.
@@ -60,14 +151,108 @@ impl RecordHeader {
     pub fn record_len(&self) -> usize {
         self.header_len + self.payload_len
     }
+
+    /// Returns the checksum of the header, which covers its lengths, its chunk ids and the checksum of the payload.
+    #[must_use]
+    pub fn checksum(&self) -> [u8; 16] {
+        self.header_sum
+    }
+
+    /// Compares the payload in `record`, the whole record that this header was parsed from, with its length and checksum, without decoding it.
+    ///
+    /// # Errors
+    /// Damaged.
+    pub fn check_payload(&self, record: &[u8]) -> Result<()> {
+        if record.len() != self.record_len() {
+            return Err(damaged("its length is not what its header says"));
+        }
+        if fields::sum(PAYLOAD_CONTEXT, &[&record[self.header_len..]]) != self.payload_sum {
+            return Err(damaged("the checksum of its payload is wrong"));
+        }
+        Ok(())
+    }
+
+    /// Iterates the chunk lines with the place of each in the raw bytes.
+    fn places(&self) -> impl Iterator<Item = (ChunkLine, Range<usize>)> + '_ {
+        let mut end = 0;
+        self.chunks.iter().map(move |&line| {
+            let start = end;
+            end += line.len as usize;
+            (line, start..end)
+        })
+    }
+}
+
+fn damaged(why: &str) -> Error {
+    Error::damaged("record", why)
 }
 
 /// Encodes `chunks` (all of `kind`, at most [`RECORD_RAW_BYTES_MAX`] raw bytes) as one record, zstd `level`, raw where that is smaller.
 ///
 /// # Errors
-/// Over a limit, or no chunk at all.
-pub fn encode(_kind: ChunkKind, _chunks: &[VerifiedChunk], _level: i32) -> Result<Bytes> {
-    todo!()
+/// Over a limit, no chunk at all, an empty chunk, or a chunk of another kind.
+pub fn encode(kind: ChunkKind, chunks: &[VerifiedChunk], level: i32) -> Result<Bytes> {
+    let raw = joined(kind, chunks)?;
+    let header_len = RECORD_FIXED_BYTES + chunks.len() * RECORD_LINE_BYTES;
+    let payload_max = raw.len() - raw.len().div_ceil(SAVED_PART_MIN);
+    let mut record = vec![0; header_len + raw.len()];
+    // A frame that saves too little does not fit and is an error here: then the raw bytes are the payload.
+    let frame = codec::compress(&raw, level, &mut record[header_len..header_len + payload_max]);
+    let (codec, payload_len) = if let Ok(frame_len) = frame {
+        (CODEC_ZSTD, frame_len)
+    } else {
+        record[header_len..].copy_from_slice(&raw);
+        (CODEC_RAW, raw.len())
+    };
+    record.truncate(header_len + payload_len);
+    record.shrink_to_fit();
+
+    let mut header = Vec::with_capacity(header_len);
+    fields::put_start(&mut header, MAGIC, codec);
+    header.extend_from_slice(&[u8::from(kind == ChunkKind::RecipePage), 0, 0, 0]);
+    for length in [chunks.len(), raw.len(), payload_len, 0] {
+        header.extend_from_slice(&u32_of(length).to_le_bytes());
+    }
+    header.extend_from_slice(&fields::sum(PAYLOAD_CONTEXT, &[&record[header_len..]]));
+    let mut lines = Vec::with_capacity(header_len - RECORD_FIXED_BYTES);
+    for chunk in chunks {
+        lines.extend_from_slice(chunk.id.as_bytes());
+        lines.extend_from_slice(&u32_of(chunk.bytes.len()).to_le_bytes());
+    }
+    header.extend_from_slice(&fields::sum(HEADER_CONTEXT, &[&header[..], &lines]));
+    header.extend_from_slice(&lines);
+    record[..header_len].copy_from_slice(&header);
+    Ok(Bytes::from(record))
+}
+
+/// Joins the bytes of `chunks` after checking that they may form one record.
+fn joined(kind: ChunkKind, chunks: &[VerifiedChunk]) -> Result<Vec<u8>> {
+    let over = |limit: String| Err(Error::Limit { what: "a record to be written".to_owned(), limit });
+    let raw_len: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+    if chunks.len() > RECORD_CHUNKS_MAX {
+        return over(format!("{RECORD_CHUNKS_MAX} chunks"));
+    }
+    if raw_len > RECORD_RAW_BYTES_MAX {
+        return over(format!("{RECORD_RAW_BYTES_MAX} raw bytes"));
+    }
+    if chunks.iter().any(|chunk| chunk.bytes.len() > CHUNK_BYTES_MAX) {
+        return over(format!("{CHUNK_BYTES_MAX} bytes a chunk"));
+    }
+    if chunks.is_empty() || chunks.iter().any(|chunk| chunk.bytes.is_empty() || chunk.kind != kind) {
+        return Err(Error::Refused {
+            path: "a record to be written".to_owned(),
+            why: "it needs at least one chunk, none of them empty or of another kind".to_owned(),
+        });
+    }
+    let mut raw = Vec::with_capacity(raw_len);
+    for chunk in chunks {
+        raw.extend_from_slice(&chunk.bytes);
+    }
+    Ok(raw)
+}
+
+fn u32_of(length: usize) -> u32 {
+    u32::try_from(length).expect("lengths in a record are checked against limits below 4 GiB")
 }
 
 /// A record whose every chunk has been decoded and compared with its id.
@@ -83,8 +268,21 @@ impl VerifiedRecord {
     ///
     /// # Errors
     /// Damaged (naming the first chunk that is wrong), too new, or over a limit; memory stays bounded by the header's checked lengths.
-    pub fn decode(_encoded: Bytes) -> Result<Self> {
-        todo!()
+    pub fn decode(encoded: Bytes) -> Result<Self> {
+        let header = RecordHeader::parse(&encoded)?;
+        header.check_payload(&encoded)?;
+        let payload = encoded.slice(header.header_len..);
+        let raw = if header.codec == CODEC_RAW {
+            payload
+        } else {
+            Bytes::from(codec::decompress(&payload, header.raw_len).map_err(|error| damaged(&format!("its payload: {error}")))?)
+        };
+        for (line, place) in header.places() {
+            if header.kind.id_of(&raw[place]) != line.id {
+                return Err(Error::damaged(format!("chunk {} of a record", line.id), "its bytes have another digest"));
+            }
+        }
+        Ok(Self { header, encoded, raw })
     }
 
     /// Returns the header.
@@ -99,34 +297,18 @@ impl VerifiedRecord {
         &self.encoded
     }
 
+    /// Returns the chunk at `ordinal` (0 is the first), if the record has that many.
+    #[must_use]
+    pub fn chunk(&self, ordinal: u16) -> Option<VerifiedChunk> {
+        self.chunks().nth(usize::from(ordinal))
+    }
+
     /// Iterates the chunks in order; their bytes share one buffer.
     pub fn chunks(&self) -> impl Iterator<Item = VerifiedChunk> + '_ {
-        let _ = &self.raw;
-        std::iter::empty()
-    }
-}
-
-/// Splits a byte stream into whole records without decoding them: push what arrives, take what is complete.
-#[derive(Debug, Default)]
-pub struct RecordSplitter {}
-
-impl RecordSplitter {
-    /// Appends received bytes.
-    pub fn push(&mut self, _bytes: &[u8]) {
-        todo!()
-    }
-
-    /// Takes the next whole record, or `None` until more has arrived.
-    ///
-    /// # Errors
-    /// The header is damaged, too new, or over a limit.
-    pub fn next_record(&mut self) -> Result<Option<Bytes>> {
-        todo!()
-    }
-
-    /// Bytes held that belong to no whole record yet.
-    #[must_use]
-    pub fn pending(&self) -> usize {
-        todo!()
+        self.header.places().map(|(line, place)| VerifiedChunk {
+            id: line.id,
+            kind: self.header.kind,
+            bytes: self.raw.slice(place),
+        })
     }
 }

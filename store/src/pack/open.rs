@@ -1,0 +1,202 @@
+//! A pack that is being appended to, or was when its process ended.
+
+use std::fs::{File, OpenOptions};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::footer::FooterLine;
+use super::walk::{Check, walk};
+use super::{PACK_HEADER_BYTES, damaged, encode_header, offset32, parse_header, read_at};
+use crate::error::{At, Error, Result};
+use crate::fsx;
+
+/// An open pack: one writer at a time (the caller's lock), any number of readers.
+#[derive(Debug)]
+pub(crate) struct OpenPack {
+    pub(crate) number: u32,
+    pub(crate) path: PathBuf,
+    pub(super) file: File,
+    /// End of the last whole record; what lies behind is nothing.
+    tail: AtomicU64,
+    /// Up to where a sync has succeeded.
+    durable: AtomicU64,
+    /// Held during a sync: who waits for it finds its own bytes durable afterwards.
+    syncing: Mutex<()>,
+    /// A sync failed: what lies between `durable` and `tail` may be lost although it can still be read.
+    sync_failed: AtomicBool,
+    /// Nothing may be appended any more: a footer, or bytes of an append that could not be undone, lie behind the tail.
+    closed: AtomicBool,
+}
+
+impl OpenPack {
+    /// Creates pack `number` in `dir`, durable with its name.
+    pub(crate) fn create(dir: &Path, number: u32) -> Result<Self> {
+        let path = dir.join(format!("open-{number}.pack"));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).at("create", &path)?;
+        let prepared = fsx::write_all_at(&file, &encode_header(number), 0)
+            .and_then(|()| file.sync_all())
+            .at("write", &path)
+            .and_then(|()| fsx::sync_dir(dir));
+        if let Err(error) = prepared {
+            let _ = std::fs::remove_file(&path); // already failing: the first error is the one to tell
+            return Err(error);
+        }
+        Ok(Self::with_tail(number, path, file, PACK_HEADER_BYTES as u64))
+    }
+
+    /// Opens the pack at `path`, whose tail is not known yet: the end of the file is taken for it until [`OpenPack::set_tail`].
+    pub(crate) fn open(path: PathBuf, number: u32, writable: bool) -> Result<Self> {
+        let file = OpenOptions::new().read(true).write(writable).open(&path).at("open", &path)?;
+        if parse_header(&read_at(&file, &path, 0, PACK_HEADER_BYTES)?, &path)? != number {
+            return Err(damaged(&path, "its name and its header bear different numbers"));
+        }
+        let len = file.metadata().at("read", &path)?.len();
+        Ok(Self::with_tail(number, path, file, len))
+    }
+
+    fn with_tail(number: u32, path: PathBuf, file: File, tail: u64) -> Self {
+        Self {
+            number,
+            path,
+            file,
+            tail: AtomicU64::new(tail),
+            durable: AtomicU64::new(PACK_HEADER_BYTES as u64),
+            syncing: Mutex::new(()),
+            sync_failed: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// End of the last whole record, bytes.
+    pub(crate) fn tail(&self) -> u64 {
+        self.tail.load(Ordering::Acquire)
+    }
+
+    /// Sets the tail that was found by reading, and up to where the file is known to be durable.
+    pub(crate) fn set_tail(&self, tail: u64, durable: u64) {
+        self.tail.store(tail, Ordering::Release);
+        self.durable.store(durable, Ordering::Release);
+    }
+
+    /// Cuts what lies behind the tail off the file.
+    pub(crate) fn cut(&self) -> Result<()> {
+        self.file.set_len(self.tail()).at("cut the torn tail of", &self.path)
+    }
+
+    /// Says whether the pack may take a record of `len` bytes without passing `bytes_max`.
+    pub(crate) fn accepts(&self, len: usize, bytes_max: u32) -> bool {
+        !self.is_closed() && self.tail() + len as u64 <= u64::from(bytes_max)
+    }
+
+    /// Says whether a footer, a failed sync or a write that could not be undone ended appending to this pack for good.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sync_failed.load(Ordering::Acquire) || self.closed.load(Ordering::Acquire)
+    }
+
+    /// Appends `bytes` and returns their offset; after a failure the pack is as before, or takes nothing more.
+    pub(crate) fn append(&self, bytes: &[u8]) -> Result<u32> {
+        let tail = self.tail();
+        if let Err(source) = fsx::write_all_at(&self.file, bytes, tail) {
+            if self.file.set_len(tail).is_err() {
+                self.closed.store(true, Ordering::Release);
+            }
+            return Err(Error::Io { operation: "append to", path: self.path.clone(), source });
+        }
+        self.tail.store(tail + bytes.len() as u64, Ordering::Release);
+        Ok(offset32(tail))
+    }
+
+    /// Makes everything appended before this call durable; one sync serves all who wait for it. A failed sync is never repeated.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let wanted = self.tail();
+        if self.durable.load(Ordering::Acquire) >= wanted {
+            return Ok(());
+        }
+        let _turn = self.syncing.lock().expect("nothing panics during a sync");
+        if self.durable.load(Ordering::Acquire) >= wanted {
+            return Ok(());
+        }
+        if self.sync_failed.load(Ordering::Acquire) {
+            return Err(std::io::Error::other("an earlier sync failed; restart to have it verified")).at("sync", &self.path);
+        }
+        let upto = self.tail();
+        if let Err(error) = self.file.sync_data() {
+            self.sync_failed.store(true, Ordering::Release);
+            return Err(error).at("sync", &self.path);
+        }
+        self.durable.store(upto, Ordering::Release);
+        Ok(())
+    }
+
+    /// Calls `each` with the lines of every good record (header and payload checked) that begins in `range`; returns the end of the last one
+    /// and their number.
+    pub(crate) fn replay(&self, range: Range<u64>, each: &mut dyn FnMut(&[FooterLine]) -> Result<()>) -> Result<(u64, u64)> {
+        // After a failed sync the system may hold pages that never reached the disk: what is believed here has to be read from it.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::fs::fadvise(&self.file, range.start, None, rustix::fs::Advice::DontNeed); // a cache that stays is no obstacle
+        let mut records = 0;
+        let end = walk(&self.file, &self.path, range, Check::Payloads, &mut |found| {
+            records += 1;
+            each(&FooterLine::of_record(found.offset, &found.header).collect::<Vec<_>>())
+        })?;
+        Ok((end, records))
+    }
+
+    /// Writes and syncs `footer` behind the tail; no record may be appended after it. After a failure it is cut off again.
+    pub(super) fn finish(&self, footer: &[u8]) -> Result<()> {
+        let written = fsx::write_all_at(&self.file, footer, self.tail()).at("append to", &self.path);
+        let synced = written.and_then(|()| {
+            self.file.sync_all().at("sync", &self.path).inspect_err(|_| self.sync_failed.store(true, Ordering::Release))
+        });
+        match synced {
+            Ok(()) => {
+                self.durable.store(self.tail(), Ordering::Release);
+                self.closed.store(true, Ordering::Release);
+            }
+            Err(_) => self.closed.store(self.cut().is_err(), Ordering::Release),
+        }
+        synced
+    }
+
+    /// Reads `len` bytes at `offset`.
+    pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Bytes> {
+        if offset.checked_add(len as u64).is_none_or(|end| end > self.tail()) {
+            return Err(damaged(&self.path, &format!("it ends before a record at byte {offset} does")));
+        }
+        read_at(&self.file, &self.path, offset, len)
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// A pipe cannot be synced, so it stands for a disk that fails.
+    #[test]
+    fn a_failed_sync_is_never_repeated_and_ends_appending() {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        let pack = OpenPack::with_tail(0, PathBuf::from("open-0.pack"), file, PACK_HEADER_BYTES as u64);
+        pack.sync().unwrap();
+        assert!(pack.accepts(1, u32::MAX));
+        pack.set_tail(100, 32);
+        let first = pack.sync().unwrap_err().to_string();
+        let second = pack.sync().unwrap_err().to_string();
+        assert!(!first.contains("restart") && second.contains("restart"), "{first} / {second}");
+        assert!(!pack.accepts(1, u32::MAX));
+    }
+
+    #[test]
+    fn an_append_that_cannot_be_undone_ends_appending() {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        let pack = OpenPack::with_tail(0, PathBuf::from("open-0.pack"), file, PACK_HEADER_BYTES as u64);
+        assert!(pack.append(b"record").is_err());
+        assert_eq!(pack.tail(), PACK_HEADER_BYTES as u64);
+        assert!(!pack.accepts(1, u32::MAX));
+    }
+}
