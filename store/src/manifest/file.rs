@@ -1,58 +1,96 @@
 //! A manifest in a private file of its own, verified against its id and then mapped.
 
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
-use crate::id::ManifestId;
-use crate::manifest::codec::Totals;
+use sha2::{Digest, Sha256};
+
+use crate::chunk::ChunkKind;
+use crate::chunk::record::RecordHeader;
+use crate::error::{At, Error, Result};
+use crate::id::{ChunkId, FileDigest, ManifestId};
+use crate::manifest::codec::{ManifestReader, Totals};
 use crate::manifest::entry::Entry;
+use crate::manifest::path::compare_paths;
+use crate::manifest::recipe;
+use crate::manifest::wire::{self, EntryRef, KindRef};
+use crate::map::ReadOnlyMap;
 use crate::store::Store;
 
-/// A verified manifest on disk; random access by entry number (path order), small in memory.
+/// Longest manifest, bytes; a store offset of an entry fits 32 bits.
+pub const MANIFEST_BYTES_MAX: u64 = u32::MAX as u64;
+
+/// A verified manifest on disk; random access by entry number (path order), small in memory: four bytes an entry.
 #[derive(Debug)]
 pub struct ManifestFile {
-    _path: PathBuf,
+    id: ManifestId,
+    map: ReadOnlyMap,
+    offsets: Vec<u32>,
+    totals: Totals,
 }
 
 impl ManifestFile {
     /// Opens `path`, checks that its bytes are the manifest `id` and that every entry is canonical, and maps it.
     ///
+    /// The file must be the caller's own: nobody may change it while it is open.
+    ///
     /// # Errors
     /// Damaged, too new, or I/O.
-    pub fn open(_path: &Path, _id: ManifestId) -> Result<Self> {
-        todo!()
+    pub fn open(path: &Path, id: ManifestId) -> Result<Self> {
+        let map = File::open(path).and_then(|file| ReadOnlyMap::open(&file)).at("read", path)?;
+        if recipe::of_bytes(&map).digest != FileDigest::from(id) {
+            return Err(Error::damaged(format!("manifest {}", path.display()), format!("its bytes are not {id}")));
+        }
+        let mut reader = ManifestReader::new(&*map)?;
+        let mut offsets = Vec::new();
+        while let Some((offset, _)) = reader.next_ref()? {
+            offsets.push(u32::try_from(offset).map_err(|_| over_limit(id))?);
+        }
+        offsets.shrink_to_fit();
+        let totals = reader.totals();
+        Ok(Self { id, map, offsets, totals })
     }
 
     /// Copies the manifest `id` out of `store` to `path` (by a temporary name and a rename) and opens it.
     ///
     /// # Errors
     /// [`crate::Error::NoChunk`] when the store lacks it, damaged, or I/O.
-    pub fn extract(_store: &Store, _id: ManifestId, _path: &Path) -> Result<Self> {
-        todo!()
+    pub fn extract(store: &Store, id: ManifestId, path: &Path) -> Result<Self> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".tmp");
+        let tmp: PathBuf = path.with_file_name(name);
+        let copied = copy_out(store, id, &tmp).and_then(|()| fs::rename(&tmp, path).at("rename to", path));
+        if copied.is_err() {
+            // Best effort: the error to report is the first one.
+            let _ = fs::remove_file(&tmp);
+        }
+        copied?;
+        Self::open(path, id)
     }
 
     /// Returns the manifest's id.
     #[must_use]
     pub fn id(&self) -> ManifestId {
-        todo!()
+        self.id
     }
 
     /// Returns the canonical bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        todo!()
+        &self.map
     }
 
-    /// Returns the SHA-256 of the canonical bytes: what signed metadata names.
+    /// Computes the SHA-256 of the canonical bytes: what signed metadata names.
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
-        todo!()
+        Sha256::digest(self.bytes()).into()
     }
 
     /// Returns the totals.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        todo!()
+        self.totals
     }
 
     /// Returns entry `number` (path order).
@@ -60,12 +98,91 @@ impl ManifestFile {
     /// # Panics
     /// Never for a number below `totals().entries`.
     #[must_use]
-    pub fn entry(&self, _number: u32) -> Entry {
-        todo!()
+    pub fn entry(&self, number: u32) -> Entry {
+        self.entry_ref(number).to_entry().expect("entries were checked when the manifest was opened")
     }
 
     /// Iterates all entries in path order.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        std::iter::empty()
+        self.numbers().map(|number| self.entry(number))
     }
+
+    /// Returns the path of entry `number` without copying it.
+    ///
+    /// # Panics
+    /// Never for a number below `totals().entries`.
+    #[must_use]
+    pub fn path_of(&self, number: u32) -> &str {
+        let at = self.offsets[number as usize] as usize;
+        wire::path_of(&self.bytes()[at..])
+    }
+
+    /// Returns size, digest and chunk count of entry `number`; `None` for folders and links.
+    ///
+    /// # Panics
+    /// Never for a number below `totals().entries`.
+    #[must_use]
+    pub fn file_of(&self, number: u32) -> Option<(u64, FileDigest, u32)> {
+        match self.entry_ref(number).kind {
+            KindRef::File { size, digest, chunks } => Some((size, digest, chunks)),
+            KindRef::Folder | KindRef::Symlink { .. } => None,
+        }
+    }
+
+    /// Returns the permission bits of entry `number`.
+    ///
+    /// # Panics
+    /// Never for a number below `totals().entries`.
+    #[must_use]
+    pub fn mode_of(&self, number: u32) -> u16 {
+        self.entry_ref(number).mode
+    }
+
+    /// Finds the number of the entry at `path`.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<u32> {
+        let mut range = self.numbers();
+        while !range.is_empty() {
+            let middle = range.start + (range.end - range.start) / 2;
+            match compare_paths(self.path_of(middle), path) {
+                std::cmp::Ordering::Equal => return Some(middle),
+                std::cmp::Ordering::Less => range.start = middle + 1,
+                std::cmp::Ordering::Greater => range.end = middle,
+            }
+        }
+        None
+    }
+
+    fn numbers(&self) -> std::ops::Range<u32> {
+        0..u32::try_from(self.offsets.len()).expect("a manifest has at most 2^31 entries")
+    }
+
+    fn entry_ref(&self, number: u32) -> EntryRef<'_> {
+        let at = self.offsets[number as usize] as usize;
+        wire::decode(&self.bytes()[at..]).expect("entries were checked when the manifest was opened").0
+    }
+}
+
+fn over_limit(id: ManifestId) -> Error {
+    Error::Limit { what: format!("manifest {id}"), limit: format!("{MANIFEST_BYTES_MAX} bytes") }
+}
+
+fn copy_out(store: &Store, id: ManifestId, path: &Path) -> Result<()> {
+    let root = ChunkId::from(FileDigest::from(id));
+    let at = store.locate(&root)?.ok_or(Error::NoChunk(root))?;
+    let mut out = BufWriter::new(File::create(path).at("create", path)?);
+    match RecordHeader::parse(&store.read_record(at.record)?)?.kind {
+        ChunkKind::Content => out.write_all(store.read_chunk(&root, ChunkKind::Content)?.bytes()).at("write", path)?,
+        ChunkKind::RecipePage => {
+            let page = |id| store.read_chunk(&id, ChunkKind::RecipePage).map(|chunk| chunk.bytes().clone());
+            let (size, chunks) = recipe::sums_of_root(root, &page(root)?)?;
+            if size > MANIFEST_BYTES_MAX {
+                return Err(over_limit(id));
+            }
+            recipe::walk(root.into(), size, chunks, &mut { page }, &mut |line| {
+                out.write_all(store.read_chunk(&line.id, ChunkKind::Content)?.bytes()).at("write", path)
+            })?;
+        }
+    }
+    out.flush().at("write", path)
 }

@@ -1,9 +1,13 @@
 //! The order in which a version's content is laid down and counted: by likeness (extension, file name, path), bytewise.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::file::ManifestFile;
+
+/// Marks an entry that is no file in [`Layout::places`]; entry numbers stay below 2³¹.
+const NO_PLACE: u32 = u32::MAX;
 
 /// One file's place in the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,15 +23,38 @@ pub struct Placed {
 /// Files of a manifest in likeness order with their chunk ordinals; computable by anyone from the manifest alone.
 ///
 /// The ordinal of a chunk is its position when the chunk lists of all files are joined in this order; repeated content has an ordinal
-/// each time. About 8 bytes of memory a file.
+/// each time. 8 bytes of memory a file and 4 bytes an entry.
 #[derive(Debug)]
-pub struct Layout {}
+pub struct Layout {
+    /// Entry numbers of the files in likeness order.
+    order: Vec<u32>,
+    /// First ordinal of the file at the same position of `order`; one more at the end, the number of chunks.
+    firsts: Vec<u32>,
+    /// Position in `order` by entry number.
+    places: Vec<u32>,
+}
 
 /// Compares two paths by likeness: (extension, file name, whole path), bytewise. The extension is what follows the last dot of the file
 /// name, nothing if there is none or the dot is its first character.
 #[must_use]
-pub fn compare_likeness(_a: &str, _b: &str) -> std::cmp::Ordering {
-    todo!()
+pub fn compare_likeness(a: &str, b: &str) -> Ordering {
+    let (name_a, name_b) = (file_name(a), file_name(b));
+    extension(name_a).cmp(extension(name_b)).then_with(|| name_a.cmp(name_b)).then_with(|| a.as_bytes().cmp(b.as_bytes()))
+}
+
+/// The part behind the last `/`, as bytes.
+fn file_name(path: &str) -> &[u8] {
+    let bytes = path.as_bytes();
+    let start = bytes.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
+    &bytes[start..]
+}
+
+/// What follows the last dot of a file name that does not start with it.
+fn extension(name: &[u8]) -> &[u8] {
+    match name.iter().rposition(|&b| b == b'.') {
+        None | Some(0) => &[],
+        Some(dot) => &name[dot + 1..],
+    }
 }
 
 impl Layout {
@@ -35,30 +62,92 @@ impl Layout {
     ///
     /// # Errors
     /// Over the limit of 2³² chunks.
-    pub fn of(_manifest: &ManifestFile) -> Result<Self> {
-        todo!()
+    pub fn of(manifest: &ManifestFile) -> Result<Self> {
+        let totals = manifest.totals();
+        let over = |what: &str| Error::Limit { what: format!("manifest {} ({what})", manifest.id()), limit: "2³²".to_owned() };
+        let entries = u32::try_from(totals.entries).map_err(|_| over("entries"))?;
+        let mut order = Vec::with_capacity(usize::try_from(totals.files).map_err(|_| over("files"))?);
+        order.extend((0..entries).filter(|&n| manifest.file_of(n).is_some()));
+        order.sort_unstable_by(|&a, &b| compare_likeness(manifest.path_of(a), manifest.path_of(b)));
+
+        let mut places = vec![NO_PLACE; entries as usize];
+        let mut firsts = Vec::with_capacity(order.len() + 1);
+        let mut next = 0_u32;
+        for (place, &entry) in (0_u32..).zip(&order) {
+            places[entry as usize] = place;
+            firsts.push(next);
+            let chunks = manifest.file_of(entry).map_or(0, |(_, _, chunks)| chunks);
+            next = next.checked_add(chunks).ok_or_else(|| over("chunks"))?;
+        }
+        firsts.push(next);
+        Ok(Self { order, firsts, places })
     }
 
     /// Number of chunks (ordinals run from 0 up to it).
     #[must_use]
     pub fn chunks(&self) -> u32 {
-        todo!()
+        self.firsts.last().copied().unwrap_or(0)
+    }
+
+    /// Number of files.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Says whether there is no file at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// Returns the file at `position` of the layout order; `None` past the end.
+    #[must_use]
+    pub fn at(&self, position: usize) -> Option<Placed> {
+        let entry = *self.order.get(position)?;
+        let first = self.firsts[position];
+        Some(Placed { entry, first, chunks: self.firsts[position + 1] - first })
     }
 
     /// Iterates the files in layout order.
     pub fn files(&self) -> impl Iterator<Item = Placed> + '_ {
-        std::iter::empty()
+        (0..self.order.len()).filter_map(|position| self.at(position))
     }
 
     /// Finds the file that chunk `ordinal` belongs to.
     #[must_use]
-    pub fn file_at(&self, _ordinal: u32) -> Option<Placed> {
-        todo!()
+    pub fn file_at(&self, ordinal: u32) -> Option<Placed> {
+        if ordinal >= self.chunks() {
+            return None;
+        }
+        // The last file that starts at or before the ordinal: empty files before it start there too, but hold nothing.
+        self.at(self.firsts.partition_point(|&first| first <= ordinal) - 1)
     }
 
     /// Returns the ordinals of the file with entry number `entry`; `None` for folders and links.
     #[must_use]
-    pub fn ordinals_of(&self, _entry: u32) -> Option<Range<u32>> {
-        todo!()
+    pub fn ordinals_of(&self, entry: u32) -> Option<Range<u32>> {
+        let place = *self.places.get(entry as usize)?;
+        let placed = self.at(place as usize)?;
+        Some(placed.first..placed.first + placed.chunks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn likeness_is_extension_then_name_then_path() {
+        let mut paths = ["b/x.js", "a/x.js", "z/a.js", "Makefile", "q/.gitignore", "a.b.c/file", "m.tar.gz", "x.", "n.css"];
+        paths.sort_by(|a, b| compare_likeness(a, b));
+        assert_eq!(paths, ["q/.gitignore", "Makefile", "a.b.c/file", "x.", "n.css", "m.tar.gz", "z/a.js", "a/x.js", "b/x.js"]);
+    }
+
+    #[test]
+    fn likeness_is_bytewise_and_total() {
+        assert_eq!(compare_likeness("a.É", "a.z"), Ordering::Greater);
+        assert_eq!(compare_likeness("a/b", "a/b"), Ordering::Equal);
+        assert_eq!(compare_likeness("b.Z", "a.a"), Ordering::Less);
     }
 }

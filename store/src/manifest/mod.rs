@@ -3,10 +3,14 @@
 pub mod codec;
 pub mod entry;
 pub mod file;
+mod insert;
 pub mod layout;
+mod order;
 pub mod path;
+pub mod platform;
 pub mod recipe;
 pub mod table;
+mod wire;
 
 pub use entry::{Attributes, Entry, EntryKind, LinkTarget};
 pub use file::ManifestFile;

@@ -1,0 +1,69 @@
+//! What a server sends for a request.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use consign_store::chunk::record::VerifiedRecord;
+use consign_store::restore::WireStream;
+
+use crate::support::{Room, noise, put, sample};
+
+fn all(mut stream: WireStream) -> Vec<VerifiedRecord> {
+    let mut out = Vec::new();
+    while let Some(record) = stream.next_record().unwrap() {
+        out.push(VerifiedRecord::decode(record).unwrap());
+    }
+    assert!(stream.next_record().unwrap().is_none());
+    out
+}
+
+#[test]
+fn a_full_download_is_the_records_of_the_pack() {
+    let room = Room::new();
+    for number in 0..60_u64 {
+        put(&room.path("source"), &format!("{number}.bin"), &noise(number, 150_000));
+    }
+    let (done, manifest) = room.publish(&room.path("source"));
+    let table = Arc::new(room.table(&manifest));
+    let len = table.len();
+    let records = all(WireStream::chunks(room.store.clone(), Arc::clone(&table), vec![0..len]));
+    let mut sent = 0;
+    for record in &records {
+        let first = record.chunks().next().unwrap().id();
+        let at = room.store.locate(&first).unwrap().unwrap();
+        assert_eq!(&room.store.read_record(at.record).unwrap(), record.encoded());
+        sent += record.header().chunks.len();
+    }
+    assert_eq!(sent, len as usize);
+    assert_eq!(done.chunks, u64::from(len));
+}
+
+#[test]
+fn no_answer_carries_other_chunks() {
+    let room = Room::new();
+    sample(&room.path("source"));
+    let (_, manifest) = room.publish(&room.path("source"));
+    let table = Arc::new(room.table(&manifest));
+    for step in [2_u32, 3, 7] {
+        let ranges: Vec<_> = (0..table.len() / step).map(|n| n * step..n * step + 1).collect();
+        let wanted: HashSet<_> = ranges.iter().map(|range| table.line(range.start).unwrap().id).collect();
+        let records = all(WireStream::chunks(room.store.clone(), Arc::clone(&table), ranges));
+        let sent: HashSet<_> = records.iter().flat_map(|record| record.header().chunks.iter().map(|line| line.id)).collect();
+        assert_eq!(sent, wanted);
+    }
+}
+
+#[test]
+fn recipes_are_the_pages_of_the_asked_entries() {
+    let room = Room::new();
+    sample(&room.path("source"));
+    let (_, manifest) = room.publish(&room.path("source"));
+    let manifest = Arc::new(manifest);
+    let entries = u32::try_from(manifest.totals().entries).unwrap();
+    let big = manifest.find("lib/big.dat").unwrap();
+    let one = all(WireStream::recipes(room.store.clone(), Arc::clone(&manifest), vec![big..big + 1]));
+    let ids: Vec<_> = one.iter().flat_map(|record| record.header().chunks.iter().map(|line| line.id)).collect();
+    assert_eq!(ids, vec![manifest.file_of(big).unwrap().1.into()]);
+    let every = all(WireStream::recipes(room.store.clone(), manifest, vec![0..entries + 5]));
+    assert!(every.iter().map(|record| record.header().chunks.len()).sum::<usize>() >= 3);
+}
