@@ -1,0 +1,128 @@
+//! What the installed files looked like when they were put in place, so that the next update need not read them again.
+//!
+//! ```text
+//! header (64 bytes): magic "CNST" | u16 major | u8 hash | u8 zero | u16 required | u16 optional | u32 lines
+//!                    | 32 manifest id | 16 checksum of the header before it and the body
+//! body: lines of 32 bytes, one an entry: u64 size | i64 mtime | i64 ctime (nanoseconds) | u64 inode; zeros: not to be trusted
+//! ```
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+
+use crate::error::{At, Result};
+use crate::fsx;
+use crate::id::ManifestId;
+use crate::manifest::file::ManifestFile;
+use crate::map::ReadOnlyMap;
+
+/// The record's name in the work folder.
+pub(super) const STAT_FILE: &str = "stat";
+
+const HEADER_BYTES: usize = 64;
+const LINE_BYTES: usize = 32;
+const PREFIX: &[u8; 12] = b"CNST\x01\x00\x01\x00\x00\x00\x00\x00";
+const CONTEXT: &str = "consign 2026-11 v1 stat record";
+
+/// Clock ticks of file systems that keep parts of a second, nanoseconds, doubled: a file changed again within one tick looks unchanged.
+const TICK_NANOS: i64 = 20_000_000;
+/// The same for file systems that keep whole seconds, or two of them.
+const TICK_COARSE_NANOS: i64 = 2_000_000_000;
+
+/// The record of one manifest's entries.
+#[derive(Debug)]
+pub(super) struct StatRecord {
+    map: ReadOnlyMap,
+    manifest: ManifestId,
+}
+
+impl StatRecord {
+    /// Opens the record; `None` if there is none or it is not whole: then the files are read.
+    pub(super) fn open(path: &Path) -> Option<Self> {
+        let map = ReadOnlyMap::open(&File::open(path).ok()?).ok()?;
+        let header = map.get(..HEADER_BYTES)?;
+        let manifest = ManifestId::from_slice(&header[16..48])?;
+        let lines = u32::from_le_bytes(header[12..16].try_into().ok()?) as usize;
+        let mut hash = blake3::Hasher::new_derive_key(CONTEXT);
+        hash.update(&header[..48]).update(&map[HEADER_BYTES..]);
+        let whole = header[..12] == *PREFIX
+            && map.len() == HEADER_BYTES + lines * LINE_BYTES
+            && hash.finalize().as_bytes()[..16] == header[48..64];
+        whole.then_some(Self { map, manifest })
+    }
+
+    /// Returns whose entries these are.
+    pub(super) fn manifest(&self) -> ManifestId {
+        self.manifest
+    }
+
+    /// Says whether `stat` is what entry `number` looked like.
+    pub(super) fn agrees(&self, number: u32, stat: &Stat) -> bool {
+        let start = HEADER_BYTES + number as usize * LINE_BYTES;
+        self.map.get(start..start + LINE_BYTES).is_some_and(|line| line != [0; LINE_BYTES] && line == line_of(stat))
+    }
+
+    /// Records the files of `manifest` in `dest`. Not durable: what a power cut leaves is checked when it is opened.
+    pub(super) fn write(work: &Path, dest: &Path, manifest: &ManifestFile) -> Result<()> {
+        let path = work.join(STAT_FILE);
+        let temp = fsx::temp_beside(&path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(dest, flags, Mode::empty()).at("open", dest)?;
+        let entries = u32::try_from(manifest.totals().entries).unwrap_or(u32::MAX);
+        let mut header = PREFIX.to_vec();
+        header.extend_from_slice(&entries.to_le_bytes());
+        header.extend_from_slice(manifest.id().as_bytes());
+        let mut hash = blake3::Hasher::new_derive_key(CONTEXT);
+        hash.update(&header);
+        let mut out = BufWriter::with_capacity(1 << 18, File::create(&temp).at("create", &path)?);
+        out.write_all(&[0; HEADER_BYTES]).at("write", &path)?;
+        let now = clock_of(dest)?;
+        for number in 0..entries {
+            let line = trusted_line(&root, manifest, number, now);
+            hash.update(&line);
+            out.write_all(&line).at("write", &path)?;
+        }
+        header.extend_from_slice(&hash.finalize().as_bytes()[..16]);
+        let mut file = out.into_inner().map_err(std::io::IntoInnerError::into_error).at("write", &path)?;
+        file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header)).at("write", &path)?;
+        fs::rename(&temp, &path).at("rename to", &path)
+    }
+}
+
+/// The line of a file that cannot change unseen from now on, else zeros.
+fn trusted_line(root: &OwnedFd, manifest: &ManifestFile, number: u32, now: i64) -> [u8; LINE_BYTES] {
+    let stat = manifest.file_of(number).and_then(|(size, ..)| {
+        let stat = rustix::fs::statat(root, manifest.path_of(number), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && u64::try_from(stat.st_size) == Ok(size);
+        let tick = if now % 1_000_000_000 == 0 { TICK_COARSE_NANOS } else { TICK_NANOS };
+        (ours && nanos(stat.st_ctime, stat.st_ctime_nsec) < now - tick).then_some(stat)
+    });
+    stat.map_or([0; LINE_BYTES], |stat| line_of(&stat))
+}
+
+fn line_of(stat: &Stat) -> [u8; LINE_BYTES] {
+    let mut line = [0; LINE_BYTES];
+    line[..8].copy_from_slice(&stat.st_size.to_le_bytes());
+    line[8..16].copy_from_slice(&nanos(stat.st_mtime, stat.st_mtime_nsec).to_le_bytes());
+    line[16..24].copy_from_slice(&nanos(stat.st_ctime, stat.st_ctime_nsec).to_le_bytes());
+    line[24..].copy_from_slice(&stat.st_ino.to_le_bytes());
+    line
+}
+
+/// The time by the clock of the file system that holds `dest`: no other clock is comparable with its files' times.
+fn clock_of(dest: &Path) -> Result<i64> {
+    let probe = fsx::temp_beside(dest);
+    let file = File::create(&probe).at("create", &probe)?;
+    let stat = rustix::fs::fstat(file.as_fd()).at("read the time of", &probe)?;
+    fs::remove_file(&probe).at("remove", &probe)?;
+    Ok(nanos(stat.st_ctime, stat.st_ctime_nsec))
+}
+
+#[expect(clippy::allow_attributes, reason = "the width of nanoseconds differs between systems")]
+#[allow(clippy::cast_possible_wrap, clippy::cast_lossless, reason = "below 10⁹")]
+fn nanos(seconds: i64, nanos: u64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos as i64)
+}
