@@ -55,3 +55,13 @@ id_type! {
     /// Names a policy.
     PolicyId
 }
+
+impl SiteId {
+    /// The built-in site `default`: machines that no subnet claims belong to it.
+    pub const DEFAULT: Self = Self(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
+}
+
+impl CollectionId {
+    /// The built-in collection `all machines`: every agent.
+    pub const ALL_MACHINES: Self = Self(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0002));
+}

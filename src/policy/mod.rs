@@ -1,1 +1,11 @@
 //! Decisions: pure functions over domain types; no I/O, no clock.
+
+mod back_off;
+mod offer;
+mod rights;
+mod sites;
+
+pub use back_off::back_off_millis;
+pub use offer::{Ask, Offer, Source, codebases_for};
+pub use rights::may_read;
+pub use sites::{Overlap, overlaps, site_of};

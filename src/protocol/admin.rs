@@ -330,7 +330,7 @@ pub struct HubStatus {
     pub revision: u64,
     /// Everything that waits: queues with depth and oldest item, timers with their end.
     pub waits: Vec<Wait>,
-    /// Peak anonymous resident memory, bytes, where the system tells.
+    /// Anonymous resident memory now, bytes, where the system tells.
     pub memory_bytes: Option<u64>,
 }
 

@@ -7,6 +7,7 @@ pub mod enrol;
 pub mod events;
 pub mod fleet;
 pub mod hello;
+pub mod local;
 pub mod problem;
 pub mod ranges;
 pub mod report;

@@ -53,11 +53,14 @@ pub fn decode(mut bytes: &[u8]) -> Result<Vec<Range<u32>>, RangesError> {
 }
 
 fn put(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
+    loop {
+        let [low, ..] = value.to_le_bytes();
         value >>= 7;
+        if value == 0 {
+            return out.push(low & 0x7f);
+        }
+        out.push(low | 0x80);
     }
-    out.push(value as u8);
 }
 
 fn take(bytes: &mut &[u8]) -> Result<u32, RangesError> {
@@ -86,7 +89,9 @@ mod tests {
         let ranges = vec![0..1, 5..900, 901..u32::MAX];
         assert_eq!(decode(&encode(&ranges)), Ok(ranges));
         assert_eq!(decode(&[]), Ok(vec![]));
-        for bad in [&[0x80][..], &[1], &[1, 0], &[0x80, 0x00, 1], &[0xff, 0xff, 0xff, 0xff, 0x1f, 1], &[0xff, 0xff, 0xff, 0xff, 0xf, 1]] {
+        for bad in
+            [&[0x80][..], &[1], &[1, 0], &[0x80, 0x00, 1], &[0xff, 0xff, 0xff, 0xff, 0x1f, 1], &[0xff, 0xff, 0xff, 0xff, 0xf, 1]]
+        {
             assert!(decode(bad).is_err(), "{bad:x?}");
         }
     }
