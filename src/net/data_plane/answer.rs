@@ -1,0 +1,139 @@
+//! Answers that are made on a blocking thread while they are sent.
+
+use std::io::{self, Write};
+
+use axum::body::Body;
+use bytes::Bytes;
+use consign_store::manifest::ManifestFile;
+use consign_store::restore::WireStream;
+use consign_store::{Error, Result};
+use futures_util::stream::unfold;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc;
+
+use super::versions::Version;
+use crate::net::blocking;
+use crate::protocol::problem::Problem;
+
+/// Parts that wait for the socket; a part is at most one record.
+const QUEUE_PARTS_MAX: usize = 2;
+/// Bytes of one part of an encoded manifest.
+const MANIFEST_PART_BYTES: usize = 128 << 10;
+/// zstd level of manifests.
+const LEVEL: i32 = 3;
+/// A base is used only if the window that covers it and the manifest fits this, bytes: it is what the receiver must hold.
+const BASE_WINDOW_BYTES_MAX: usize = 64 << 20;
+/// Smallest window of zstd, as a power of two.
+const WINDOW_LOG_MIN: u32 = 10;
+
+enum Part {
+    Bytes(Bytes),
+    /// Everything was sent; a stream without it was cut off.
+    End,
+}
+
+/// Where the maker of an answer puts it.
+pub(super) struct Outlet(mpsc::Sender<Part>);
+
+impl Outlet {
+    /// Hands on the next bytes, waiting while the receiver is behind.
+    fn send(&self, bytes: Bytes) -> Result<()> {
+        self.0.blocking_send(Part::Bytes(bytes)).map_err(|_| Error::Cancelled)
+    }
+}
+
+/// Makes a body of what `make` sends, on a blocking thread that holds `turn` and stops when the body is dropped.
+///
+/// If `make` fails before it has sent anything, the answer is a problem. If it fails later, the body fails too, and with it the connection: a
+/// cut answer never looks like a complete one.
+pub(super) async fn stream(
+    what: &'static str,
+    turn: OwnedSemaphorePermit,
+    make: impl FnOnce(&Outlet) -> Result<()> + Send + 'static,
+) -> Result<Body, Problem> {
+    let (sender, mut receiver) = mpsc::channel(QUEUE_PARTS_MAX);
+    blocking::start(what, move || {
+        let outlet = Outlet(sender);
+        match make(&outlet) {
+            // The receiver may be gone; then nobody misses the end.
+            Ok(()) => drop(outlet.0.blocking_send(Part::End)),
+            Err(Error::Cancelled) => tracing::debug!(what, "the receiver went away"),
+            Err(error) => tracing::error!(what, %error, "an answer could not be completed"),
+        }
+        drop(turn);
+    });
+    let first = receiver.recv().await.ok_or_else(unreadable)?;
+    Ok(Body::from_stream(unfold(Some((Some(first), receiver)), |state| async {
+        let (first, mut receiver) = state?;
+        let part = if first.is_some() { first } else { receiver.recv().await };
+        match part {
+            Some(Part::Bytes(bytes)) => Some((Ok(bytes), Some((None, receiver)))),
+            Some(Part::End) => None,
+            None => Some((Err(io::Error::other("the answer could not be completed")), None)),
+        }
+    })))
+}
+
+/// The answer when what is here cannot be read; why stands in the log.
+pub(super) fn unreadable() -> Problem {
+    Problem::new(500, "unreadable", "this version cannot be read here now")
+        .hint("ask another server; the reason is in this one's log")
+}
+
+/// Says whether a manifest may be encoded against `base`.
+pub(super) fn is_usable_base(base: &ManifestFile, manifest: &ManifestFile) -> bool {
+    base.bytes().len() + manifest.bytes().len() <= BASE_WINDOW_BYTES_MAX
+}
+
+/// Sends the manifest, zstd, with the bytes of `base` as prefix.
+pub(super) fn manifest(version: &Version, base: Option<&Version>, outlet: &Outlet) -> Result<()> {
+    let bytes = version.manifest.bytes();
+    let prefix = base.map_or(&[][..], |base| base.manifest.bytes());
+    let mut parts = Parts { outlet, buffer: Vec::new() };
+    encode_manifest(bytes, prefix, &mut parts).map_err(|error| {
+        if outlet.0.is_closed() {
+            Error::Cancelled
+        } else {
+            Error::damaged(format!("the encoding of manifest {}", version.manifest.id()), error.to_string())
+        }
+    })
+}
+
+fn encode_manifest(bytes: &[u8], prefix: &[u8], parts: &mut Parts<'_>) -> io::Result<()> {
+    let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(parts, LEVEL, prefix)?;
+    encoder.set_pledged_src_size(Some(bytes.len() as u64))?;
+    if !prefix.is_empty() {
+        encoder.window_log((prefix.len() + bytes.len()).next_power_of_two().trailing_zeros().max(WINDOW_LOG_MIN))?;
+    }
+    encoder.write_all(bytes)?;
+    encoder.finish()?.flush()
+}
+
+/// Collects what an encoder writes into parts.
+struct Parts<'a> {
+    outlet: &'a Outlet,
+    buffer: Vec<u8>,
+}
+
+impl Write for Parts<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= MANIFEST_PART_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let part = std::mem::take(&mut self.buffer);
+        if part.is_empty() { Ok(()) } else { self.outlet.send(part.into()).map_err(io::Error::other) }
+    }
+}
+
+/// Sends every record of `records`.
+pub(super) fn records(mut records: WireStream, outlet: &Outlet) -> Result<()> {
+    while let Some(record) = records.next_record()? {
+        outlet.send(record)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! The data plane that hub and site servers share: manifests, recipes and chunks of the versions that the asking machine may read.
+//!
+//! A request names a manifest and ranges of ordinals in it, so no answer can carry anything else. What may not be read and what is not
+//! there get the same answer.
+
+mod answer;
+mod ranges;
+mod versions;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use consign_store::restore::WireStream;
+use consign_store::{ManifestId, Store};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::net::peer::Peer;
+use crate::net::problem::RawBody;
+use crate::protocol::fleet::{BASE_HEADER, RECORDS_TYPE, VERSIONS_PATH};
+use crate::protocol::problem::Problem;
+use crate::protocol::ranges::RANGES_BYTES_MAX;
+
+pub use versions::{Version, Versions};
+
+/// Media type of an encoded manifest.
+const MANIFEST_TYPE: &str = "application/zstd";
+/// When a machine that found the server busy should ask again, seconds.
+const RETRY_AFTER_SECS: &str = "5";
+
+/// An answer that may take a while and can be sent to another thread.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Who may read what; given by the role.
+pub trait Access: Send + Sync {
+    /// Says whether `peer` may read a package that has a version with `manifest`, and whether that version may be served from here.
+    fn may_read<'a>(&'a self, peer: &'a Peer, manifest: ManifestId) -> BoxFuture<'a, bool>;
+}
+
+/// How much a data plane does at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Answers being streamed.
+    pub streams_max: usize,
+    /// How long a request waits for its turn.
+    pub turn_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { streams_max: 64, turn_wait: Duration::from_secs(30) }
+    }
+}
+
+/// A store, served.
+pub struct DataPlane {
+    store: Store,
+    versions: Versions,
+    access: Arc<dyn Access>,
+    turns: Arc<Semaphore>,
+    limits: Limits,
+}
+
+impl std::fmt::Debug for DataPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataPlane").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl DataPlane {
+    /// Serves `store`; `tables_dir` (an existing folder) holds manifests and chunk tables, which can be rebuilt at any time.
+    #[must_use]
+    pub fn new(store: Store, tables_dir: impl Into<PathBuf>, access: Arc<dyn Access>, limits: Limits) -> Self {
+        let versions = Versions::new(store.clone(), tables_dir.into());
+        Self { store, versions, access, turns: Arc::new(Semaphore::new(limits.streams_max)), limits }
+    }
+
+    /// Returns the opened versions, for whoever shares the tables.
+    #[must_use]
+    pub fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    /// Opens the version that a request names.
+    async fn version(&self, peer: &Peer, manifest: &str) -> Result<Arc<Version>, Problem> {
+        let absent = || Problem::absent("this version does not exist here").hint("ask which version is current");
+        let id: ManifestId = manifest.parse().map_err(|_| absent())?;
+        if !self.access.may_read(peer, id).await {
+            return Err(absent());
+        }
+        self.versions.open(id).await.map_err(|error| match error {
+            crate::net::Error::Store(consign_store::Error::NoChunk(_)) => absent(),
+            error => {
+                tracing::error!(%error, version = %id, "cannot open a version");
+                answer::unreadable()
+            }
+        })
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Response> {
+        let busy = || {
+            let problem = Problem::new(503, "busy", "this server is answering as many machines as it can").hint("ask again");
+            ([(RETRY_AFTER, RETRY_AFTER_SECS)], problem).into_response()
+        };
+        match timeout(self.limits.turn_wait, Arc::clone(&self.turns).acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(busy()),
+        }
+    }
+}
+
+/// Routes of the data plane, below [`VERSIONS_PATH`].
+pub fn routes<S: Clone + Send + Sync + 'static>(plane: Arc<DataPlane>) -> Router<S> {
+    Router::new()
+        .route(&format!("{VERSIONS_PATH}/{{manifest}}/manifest"), get(manifest))
+        .route(&format!("{VERSIONS_PATH}/{{manifest}}/recipes"), post(recipes))
+        .route(&format!("{VERSIONS_PATH}/{{manifest}}/chunks"), post(chunks))
+        .layer(DefaultBodyLimit::max(RANGES_BYTES_MAX))
+        .with_state(plane)
+}
+
+#[derive(Deserialize)]
+struct BaseQuery {
+    base: Option<String>,
+}
+
+type Plane = State<Arc<DataPlane>>;
+
+async fn manifest(
+    plane: Plane,
+    peer: Peer,
+    Path(manifest): Path<String>,
+    Query(query): Query<BaseQuery>,
+) -> Result<Response, Response> {
+    let version = plane.version(&peer, &manifest).await.map_err(Problem::into_response)?;
+    // A base that cannot be used, for whatever reason, only costs bytes.
+    let base = match &query.base {
+        Some(base) => {
+            plane.version(&peer, base).await.ok().filter(|base| answer::is_usable_base(&base.manifest, &version.manifest))
+        }
+        None => None,
+    };
+    let turn = plane.turn().await?;
+    let base_id = base.as_ref().map(|base| base.manifest.id().to_string());
+    let body = answer::stream("a manifest", turn, move |outlet| answer::manifest(&version, base.as_deref(), outlet))
+        .await
+        .map_err(Problem::into_response)?;
+    let mut response = stream_of(MANIFEST_TYPE, body);
+    if let Some(id) = base_id.and_then(|id| id.parse().ok()) {
+        response.headers_mut().insert(BASE_HEADER, id);
+    }
+    Ok(response)
+}
+
+async fn recipes(plane: Plane, peer: Peer, Path(manifest): Path<String>, RawBody(body): RawBody) -> Result<Response, Response> {
+    let version = plane.version(&peer, &manifest).await.map_err(Problem::into_response)?;
+    let ranges = ranges::parse(&body, "entries", version.manifest.totals().entries).map_err(Problem::into_response)?;
+    let turn = plane.turn().await?;
+    let records = WireStream::recipes(plane.store.clone(), Arc::clone(&version.manifest), ranges);
+    let body =
+        answer::stream("recipes", turn, move |outlet| answer::records(records, outlet)).await.map_err(Problem::into_response)?;
+    Ok(stream_of(RECORDS_TYPE, body))
+}
+
+async fn chunks(plane: Plane, peer: Peer, Path(manifest): Path<String>, RawBody(body): RawBody) -> Result<Response, Response> {
+    let version = plane.version(&peer, &manifest).await.map_err(Problem::into_response)?;
+    let ranges = ranges::parse(&body, "chunks", u64::from(version.table.len())).map_err(Problem::into_response)?;
+    let turn = plane.turn().await?;
+    let records = WireStream::chunks(plane.store.clone(), Arc::clone(&version.table), ranges);
+    let body =
+        answer::stream("chunks", turn, move |outlet| answer::records(records, outlet)).await.map_err(Problem::into_response)?;
+    Ok(stream_of(RECORDS_TYPE, body))
+}
+
+fn stream_of(media_type: &'static str, body: Body) -> Response {
+    ([(CONTENT_TYPE, media_type)], body).into_response()
+}

@@ -1,0 +1,93 @@
+//! Versions that have been opened for serving, the most recent ones kept.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use consign_store::chunk::ChunkKind;
+use consign_store::manifest::{ChunkTable, Layout, ManifestFile};
+use consign_store::{ManifestId, Store};
+use tokio::sync::OnceCell;
+
+use crate::net::blocking;
+use crate::net::error::Result;
+
+/// Most versions kept open.
+const OPEN_MAX: usize = 64;
+
+/// A version as a server needs it; both are small in memory.
+#[derive(Debug)]
+pub struct Version {
+    /// Its manifest.
+    pub manifest: Arc<ManifestFile>,
+    /// Its chunks by ordinal.
+    pub table: Arc<ChunkTable>,
+}
+
+type Slot = Arc<OnceCell<Arc<Version>>>;
+
+/// Opened versions of one store, each opened once however many ask at the same time.
+#[derive(Debug)]
+pub struct Versions {
+    store: Store,
+    dir: PathBuf,
+    /// Most recently used last.
+    slots: Mutex<Vec<(ManifestId, Slot)>>,
+}
+
+impl Versions {
+    /// Keeps manifests and chunk tables of `store` in the existing folder `dir`.
+    #[must_use]
+    pub fn new(store: Store, dir: PathBuf) -> Self {
+        Self { store, dir, slots: Mutex::default() }
+    }
+
+    /// Opens version `id`, building its files where they are missing or damaged.
+    ///
+    /// # Errors
+    /// [`consign_store::Error::NoChunk`] when the store lacks the manifest or a recipe page, damaged, I/O.
+    pub async fn open(&self, id: ManifestId) -> Result<Arc<Version>> {
+        let slot = self.slot(id);
+        let opening = || async {
+            let (store, dir) = (self.store.clone(), self.dir.clone());
+            let version = blocking::run("opening a version", move || Version::open(&store, &dir, id)).await??;
+            Ok(Arc::new(version))
+        };
+        let opened = slot.get_or_try_init(opening).await.cloned();
+        if opened.is_err() {
+            self.forget(id);
+        }
+        opened
+    }
+
+    /// Closes version `id`, for instance because its content has been removed.
+    pub fn forget(&self, id: ManifestId) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != id);
+    }
+
+    fn slot(&self, id: ManifestId) -> Slot {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = match slots.iter().position(|(known, _)| *known == id) {
+            Some(place) => slots.remove(place).1,
+            None => Slot::default(),
+        };
+        if slots.len() == OPEN_MAX {
+            slots.remove(0);
+        }
+        slots.push((id, Arc::clone(&slot)));
+        slot
+    }
+}
+
+impl Version {
+    fn open(store: &Store, dir: &Path, id: ManifestId) -> consign_store::Result<Self> {
+        let path = dir.join(format!("{}.manifest", id.to_hex()));
+        let manifest = ManifestFile::open(&path, id).or_else(|_| ManifestFile::extract(store, id, &path))?;
+        let path = dir.join(format!("{}.table", id.to_hex()));
+        let table = ChunkTable::open(&path, &manifest).or_else(|_| {
+            let layout = Layout::of(&manifest)?;
+            let mut page = |page| Ok(store.read_chunk(&page, ChunkKind::RecipePage)?.bytes().clone());
+            ChunkTable::build(&path, &manifest, &layout, &|_| true, &mut page)
+        })?;
+        Ok(Self { manifest: Arc::new(manifest), table: Arc::new(table) })
+    }
+}

@@ -1,0 +1,7 @@
+//! Over real sockets and real TLS on loopback.
+
+mod client;
+mod events;
+mod fixture;
+mod listener;
+mod plane;
