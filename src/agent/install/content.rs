@@ -1,0 +1,210 @@
+//! The content of a chosen version: opened once an attempt, filled from one source after the other.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use consign_store::chunk::record::VerifiedRecord;
+use consign_store::manifest::file::ManifestFile;
+use consign_store::manifest::table::ChunkTable;
+use consign_store::restore::{Assembly, Seed, Tally, Target};
+use consign_store::{ManifestId, fsx};
+
+use crate::agent::error::{Error, Result};
+use crate::agent::folder::InstallFolder;
+use crate::agent::job::{Effort, Job};
+use crate::agent::record::{Record, manifest_of};
+use crate::agent::view::PlanView;
+use crate::net::fetch::{Fetched, Sink, fetch_chunks, fetch_manifest, fetch_recipes};
+use crate::net::{Client, blocking};
+use crate::protocol::fleet::VersionInfo;
+use crate::trust::tuf::TargetInfo;
+
+/// The target tree and what it takes content from.
+#[derive(Debug)]
+pub(super) struct Content {
+    assembly: Arc<Assembly>,
+    seeds: Vec<Seed>,
+    local_taken: bool,
+}
+
+impl Content {
+    /// Opens the assembly of the version `target`, fetching its manifest from `client` unless it is here.
+    ///
+    /// # Errors
+    /// The source failed or lied, the manifest is not the signed one, the destination is in the way, or I/O.
+    pub(super) async fn open(job: &Job, record: &Record, target: &TargetInfo, client: &Client) -> Result<Self> {
+        let path = job.folder.manifest(target.manifest);
+        let id = target.manifest;
+        let installed = installed(job, record);
+        let manifest = match open_manifest(path.clone(), id).await? {
+            Some(manifest) => manifest,
+            None => {
+                fsx::create_dir_durable(job.folder.path())?;
+                let base = match installed.clone() {
+                    Some(seed) => open_manifest(seed.manifest, seed.id).await?.map(Arc::new),
+                    None => None,
+                };
+                fetch_manifest(client, id, target.length, base, &path).await?.0
+            }
+        };
+        let sha256 = target.sha256;
+        let at = Target { dest: record.dest.clone(), work: job.folder.work(), update: record.installed.is_some() };
+        let opened = blocking::run("opening an assembly", move || {
+            if manifest.sha256() != sha256 {
+                return Ok(None);
+            }
+            let assembly = Assembly::open(&at, manifest)?;
+            let seeds: Vec<Seed> = installed.into_iter().filter_map(SeedFiles::open).collect();
+            assembly.learn_recipes(&seeds)?;
+            Ok::<_, consign_store::Error>(Some(Self { assembly: Arc::new(assembly), seeds, local_taken: false }))
+        });
+        opened.await??.ok_or_else(|| Error::Unsigned {
+            server: client.server().to_owned(),
+            package: record.name.clone(),
+            version: target.version,
+            why: "the manifest's SHA-256 is another one".to_owned(),
+        })
+    }
+
+    /// Fetches the recipes that are missing.
+    ///
+    /// # Errors
+    /// The source failed, lied, or left some out; or I/O.
+    pub(super) async fn fetch_recipes(&self, client: &Client, effort: &mut Effort) -> Result<()> {
+        if self.local_taken {
+            return Ok(());
+        }
+        let missing = self.missing_recipes().await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let assembly = Arc::clone(&self.assembly);
+        let sink: Sink = Arc::new(move |record: VerifiedRecord| {
+            record.chunks().try_for_each(|page| assembly.add_page(page.id(), page.bytes()))
+        });
+        let fetched = fetch_recipes(client, self.assembly.manifest(), &missing, sink, &AtomicU64::new(0)).await;
+        counted(fetched, effort)?;
+        self.all_came(self.missing_recipes().await?.is_empty(), client, "recipes")
+    }
+
+    async fn missing_recipes(&self) -> Result<Vec<std::ops::Range<u32>>> {
+        let assembly = Arc::clone(&self.assembly);
+        Ok(blocking::run("looking for recipes", move || assembly.missing_recipes()).await?)
+    }
+
+    /// Takes what this machine has: files in place, what an interrupted run staged, content of the installed version.
+    ///
+    /// # Errors
+    /// I/O on the target, too little space.
+    pub(super) async fn take_local(self, job: &Job) -> Result<Self> {
+        if self.local_taken {
+            return Ok(self);
+        }
+        let (mut assembly, seeds) = (sole(self.assembly)?, self.seeds);
+        let taken = blocking::run("taking what is here", move || assembly.take_local(&seeds).map(|()| assembly)).await??;
+        job.show_total(taken.missing_bytes());
+        Ok(Self { assembly: Arc::new(taken), seeds: Vec::new(), local_taken: true })
+    }
+
+    /// Fetches the chunks that are missing, verified and written as they arrive.
+    ///
+    /// # Errors
+    /// The source failed, lied, or left some out; or I/O.
+    pub(super) async fn fetch_chunks(&self, client: &Client, job: &Job, effort: &mut Effort) -> Result<()> {
+        let missing = self.missing().await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (assembly, arrived) = (Arc::clone(&self.assembly), Arc::clone(&job.arrived));
+        let sink: Sink = Arc::new(move |record: VerifiedRecord| {
+            arrived.fetch_add(assembly.accept(&record)?, Ordering::Relaxed);
+            Ok(())
+        });
+        let fetched = fetch_chunks(client, self.assembly.manifest().id(), &missing, sink, &AtomicU64::new(0)).await;
+        counted(fetched, effort)?;
+        self.all_came(self.missing().await?.is_empty(), client, "chunks")
+    }
+
+    async fn missing(&self) -> Result<Vec<std::ops::Range<u32>>> {
+        let assembly = Arc::clone(&self.assembly);
+        Ok(blocking::run("looking for chunks", move || assembly.missing()).await?)
+    }
+
+    fn all_came(&self, all: bool, client: &Client, what: &str) -> Result<()> {
+        let why = || format!("left out some {what} of {}", self.assembly.manifest().id());
+        if all { Ok(()) } else { Err(Error::Useless { server: client.server().to_owned(), why: why() }) }
+    }
+
+    /// What came from where so far.
+    pub(super) fn tally(&self) -> Tally {
+        self.assembly.tally()
+    }
+
+    /// Puts the complete tree in place.
+    ///
+    /// # Errors
+    /// Something is missing, or I/O.
+    pub(super) async fn finish(self) -> Result<Tally> {
+        let assembly = sole(self.assembly)?;
+        Ok(blocking::run("putting a version in place", move || assembly.finish()).await??)
+    }
+
+    /// Tells what the version would cost.
+    pub(super) fn plan(&self, record: &Record, version: &VersionInfo, source: &str) -> PlanView {
+        let tally = self.tally();
+        PlanView {
+            package: record.package,
+            name: record.name.clone(),
+            version: version.version,
+            dest: record.dest.display().to_string(),
+            source: source.to_owned(),
+            files: tally.files,
+            total_bytes: tally.bytes,
+            kept_bytes: tally.kept_bytes,
+            reused_bytes: tally.seed_bytes + tally.resumed_bytes,
+            fetched_bytes: self.assembly.missing_bytes(),
+        }
+    }
+}
+
+/// The files of the installed version that content is taken from.
+#[derive(Debug, Clone)]
+struct SeedFiles {
+    id: ManifestId,
+    root: PathBuf,
+    manifest: PathBuf,
+    table: PathBuf,
+}
+
+impl SeedFiles {
+    /// Opens the seed; `None` if any of its files cannot be used: then its content is fetched like any other.
+    fn open(self) -> Option<Seed> {
+        let manifest = ManifestFile::open(&self.manifest, self.id).ok()?;
+        let table = ChunkTable::open(&self.table, &manifest).ok()?;
+        Some(Seed { root: self.root, manifest, table })
+    }
+}
+
+fn installed(job: &Job, record: &Record) -> Option<SeedFiles> {
+    let id = manifest_of(record.installed.as_ref()?).ok()?;
+    let folder: &InstallFolder = &job.folder;
+    let table = Target::table_path(&folder.work(), id);
+    Some(SeedFiles { id, root: record.dest.clone(), manifest: folder.manifest(id), table })
+}
+
+/// Opens a manifest that was fetched before; `None` if it is not here, or damaged.
+async fn open_manifest(path: PathBuf, id: ManifestId) -> Result<Option<ManifestFile>> {
+    Ok(blocking::run("opening a manifest", move || ManifestFile::open(&path, id).ok()).await?)
+}
+
+/// Counts what arrived, whether or not the fetch succeeded.
+fn counted(fetched: Fetched, effort: &mut Effort) -> Result<()> {
+    effort.content_bytes += fetched.wire_bytes;
+    Ok(fetched.end?)
+}
+
+/// Takes the assembly for one owner: whoever was given a handle has ended by then.
+fn sole(assembly: Arc<Assembly>) -> Result<Assembly> {
+    Arc::into_inner(assembly).ok_or_else(|| crate::net::Error::Stopped("the last fetch").into())
+}

@@ -1,0 +1,257 @@
+//! `consign agent install`: asks the agent that runs, or is the agent for as long as it takes.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::Context;
+use super::agent::{FOLDER_DEFAULT, runtime, state_word};
+use super::error::CliError;
+use super::human;
+use super::output::{Output, Paint};
+use super::progress::Bar;
+use crate::agent::control::{self, Ask, Reply};
+use crate::agent::view::{InstalledView, PackageView, PlanView};
+use crate::agent::{self, Care, InstallRequest};
+use crate::protocol::report::InstallState;
+
+/// Between two looks for whoever holds the folder but does not answer yet, or no more.
+const TURN_WAIT: Duration = Duration::from_millis(50);
+/// Replies that wait to be shown.
+const REPLIES_MAX: usize = 8;
+
+/// Installs.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// Name or id of the package
+    pub package: String,
+    /// Where to (default: where it is, else a folder of the package's name in the agent's folder)
+    #[arg(long, value_name = "DIR")]
+    pub dest: Option<PathBuf>,
+    /// The agent's folder
+    #[arg(long, value_name = "DIR", env = "CONSIGN_AGENT", default_value = FOLDER_DEFAULT)]
+    pub agent_dir: PathBuf,
+    /// Give up waiting after this many seconds; a running agent goes on
+    #[arg(long, value_name = "SECS", default_value_t = 600)]
+    pub wait: u64,
+    /// Only show what would have to be fetched
+    #[arg(long)]
+    pub plan: bool,
+}
+
+/// Runs the command.
+pub fn run(install: &Install, context: &Context) -> Result<(), CliError> {
+    let dest = install.dest.as_deref().map(|dest| std::path::absolute(dest).map_err(|error| CliError::io("find", dest, &error)));
+    let request = InstallRequest { package: install.package.clone(), dest: dest.transpose()?, plan: install.plan };
+    let runtime = runtime()?;
+    let mut screen = Screen::new(&context.output);
+    let ended = runtime.block_on(until_done(&install.agent_dir, &request, Duration::from_secs(install.wait), &mut screen));
+    // What a gone install still does on other threads is taken up by the next one.
+    runtime.shutdown_background();
+    let late = screen.late();
+    drop(screen);
+    match ended? {
+        Some(Reply::Installed(view)) => context.output.answer(&view, |output| show_installed(output, &view)),
+        Some(Reply::Planned(view)) => context.output.answer(&view, |output| show_plan(output, &view)),
+        Some(Reply::Refused(problem)) => Err(problem.into()),
+        _ => Err(CliError::not_ready(format!("{} is not installed after {} s: {late}", install.package, install.wait))
+            .hint("a running agent goes on; look with `consign agent status`")),
+    }
+}
+
+/// Asks until the last reply came, from whoever is the agent; `None` if the time is over.
+async fn until_done(
+    dir: &Path,
+    request: &InstallRequest,
+    wait: Duration,
+    screen: &mut Screen<'_>,
+) -> Result<Option<Reply>, CliError> {
+    let deadline = Instant::now() + wait;
+    loop {
+        if let Some(asking) = control::connect(dir, &Ask::Install(request.clone())).await? {
+            match through_socket(asking, deadline, screen).await? {
+                Heard::Last(reply) => return Ok(Some(reply)),
+                Heard::Late => return Ok(None),
+                Heard::Gone => {}
+            }
+        } else {
+            match agent::start(dir, Care::Asked) {
+                Ok(running) => {
+                    let reply = in_this_process(&running, request, deadline, screen).await;
+                    running.stop().await;
+                    return reply;
+                }
+                Err(agent::Error::Store(error @ consign_store::Error::Locked(_))) if Instant::now() >= deadline => {
+                    return Err(error.into());
+                }
+                // Somebody is starting or ending.
+                Err(agent::Error::Store(consign_store::Error::Locked(_))) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        sleep(TURN_WAIT).await;
+    }
+}
+
+enum Heard {
+    Last(Reply),
+    Late,
+    Gone,
+}
+
+async fn through_socket(mut asking: control::Asking, deadline: Instant, screen: &mut Screen<'_>) -> Result<Heard, CliError> {
+    loop {
+        match timeout_at(deadline, asking.next()).await {
+            Err(_) => return Ok(Heard::Late),
+            Ok(reply) => match reply? {
+                None => return Ok(Heard::Gone),
+                Some(reply) if reply.is_last() => return Ok(Heard::Last(reply)),
+                Some(reply) => screen.show(reply),
+            },
+        }
+    }
+}
+
+async fn in_this_process(
+    running: &agent::Running,
+    request: &InstallRequest,
+    deadline: Instant,
+    screen: &mut Screen<'_>,
+) -> Result<Option<Reply>, CliError> {
+    let (sender, mut replies) = mpsc::channel(REPLIES_MAX);
+    let agent = running.agent().clone();
+    let request = request.clone();
+    let work = tokio::spawn(async move {
+        let refused = agent.install(&request, &sender).await.err();
+        if let Some(error) = refused {
+            // The screen may be gone.
+            let _ = sender.send(Reply::Refused(error.to_problem())).await;
+        }
+    });
+    let mut last = None;
+    while let Ok(Some(reply)) = timeout_at(deadline, replies.recv()).await {
+        if reply.is_last() {
+            last = Some(reply);
+            break;
+        }
+        screen.show(reply);
+    }
+    work.abort();
+    Ok(last)
+}
+
+/// What is shown while it takes its time.
+struct Screen<'a> {
+    output: &'a Output,
+    bar: Option<Bar>,
+    reason: String,
+    state: InstallState,
+}
+
+impl<'a> Screen<'a> {
+    fn new(output: &'a Output) -> Self {
+        Self { output, bar: None, reason: String::new(), state: InstallState::Waiting }
+    }
+
+    fn show(&mut self, reply: Reply) {
+        match reply {
+            Reply::Progress(view) => self.progress(&view),
+            Reply::Waiting { reason, .. } => self.waits(InstallState::Waiting, reason),
+            _ => {}
+        }
+    }
+
+    fn progress(&mut self, view: &PackageView) {
+        match &view.reason {
+            Some(reason) => {
+                let changes = view.changes_when.as_ref().map(|when| format!("; changes when {when}")).unwrap_or_default();
+                self.waits(view.state, format!("{reason}{changes}"));
+            }
+            None => {
+                self.state = view.state;
+                self.reason.clear();
+                let from = view.source.as_deref().unwrap_or("the nearest server");
+                let word = match view.state {
+                    InstallState::Fetching => format!("fetching from {from}"),
+                    other => state_word(other).to_owned(),
+                };
+                let output = self.output;
+                self.bar.get_or_insert_with(|| Bar::start(output, &word)).show(&word, view.done_bytes, view.total_bytes);
+            }
+        }
+    }
+
+    fn waits(&mut self, state: InstallState, reason: String) {
+        self.state = state;
+        if self.reason == reason {
+            return;
+        }
+        self.bar = None;
+        if self.output.draws_progress() {
+            self.output.note(&format!("{}: {reason}", state_word(state)));
+        }
+        self.reason = reason;
+    }
+
+    /// Says what it was waiting for last.
+    fn late(&self) -> String {
+        if self.reason.is_empty() { format!("it is {}", state_word(self.state)) } else { self.reason.clone() }
+    }
+}
+
+fn show_installed(output: &Output, view: &InstalledView) -> Result<(), CliError> {
+    let version = view
+        .label
+        .as_ref()
+        .map_or_else(|| format!("version {}", view.version), |label| format!("{label} (version {})", view.version));
+    let name = output.paint(Paint::Bold, view.name.as_str());
+    let cost = &view.cost;
+    if view.already {
+        return output.line(&format!(
+            "{name} {version} is installed in {} already; all {} are in place",
+            view.dest,
+            human::size(cost.total_bytes)
+        ));
+    }
+    output.line(&format!("{} {name} {version} in {}", output.paint(Paint::Good, "installed"), view.dest))?;
+    let source = view.source.as_ref().map(|source| format!(" from {source}")).unwrap_or_default();
+    output.line(&format!(
+        "  {}: {} kept, {} reused, {} fetched{source}",
+        human::size(cost.total_bytes),
+        human::size(cost.kept_bytes),
+        human::size(cost.reused_bytes),
+        human::size(cost.fetched_bytes)
+    ))?;
+    output.line(&format!(
+        "  {} over the wire ({} metadata, {} content) in {}",
+        human::size(cost.wire_bytes),
+        human::size(cost.metadata_bytes),
+        human::size(cost.content_bytes),
+        human::millis(cost.millis)
+    ))
+}
+
+fn show_plan(output: &Output, view: &PlanView) -> Result<(), CliError> {
+    output.line(&format!(
+        "{} version {} in {}, from {}",
+        output.paint(Paint::Bold, view.name.as_str()),
+        view.version,
+        view.dest,
+        view.source
+    ))?;
+    for (bytes, what) in [
+        (view.kept_bytes, "in place already"),
+        (view.reused_bytes, "taken from what this machine has"),
+        (view.fetched_bytes, "to fetch (repeated content once, before compression)"),
+        (view.total_bytes, "in all"),
+    ] {
+        output.line(&format!("  {:>10}  {what}", human::size(bytes)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Refreshes: a row in the catalog becomes an ingest, and the ingest a release.
+
+use std::sync::{Arc, PoisonError};
+
+use consign_store::ingest::{self, Ingested, Options, Progress};
+use consign_store::manifest::{Platform, Platforms};
+
+use super::Hub;
+use super::clock;
+use super::error::{Error, Result};
+use super::folder::Folder;
+use crate::catalog::RefreshJob;
+use crate::net::blocking;
+use crate::protocol::admin::RefreshOutcome;
+
+/// Refreshes that run at once: a small package does not wait for a large one.
+pub(super) const REFRESHES_RUNNING_MAX: usize = 2;
+
+/// A refresh is taken off the list of running ones when this is dropped.
+struct Running<'a> {
+    hub: &'a Hub,
+    job: &'a RefreshJob,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.hub.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.job.package);
+    }
+}
+
+impl Hub {
+    /// Works off queued refreshes as long as the hub runs.
+    pub(super) async fn refresh_forever(&self) {
+        loop {
+            // Registered before looking, so that a refresh queued in between wakes this worker.
+            let queued = self.refresh_queued.notified();
+            tokio::pin!(queued);
+            queued.as_mut().enable();
+            match self.catalog.take_refresh(clock::now()).await {
+                Ok(Some(job)) => {
+                    // Another worker may find more.
+                    self.refresh_queued.notify_one();
+                    self.refresh(&job).await;
+                }
+                Ok(None) => queued.await,
+                Err(error) => {
+                    tracing::error!(%error, "cannot take the next refresh; trying again in ten seconds");
+                    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+                }
+            }
+        }
+    }
+
+    async fn refresh(&self, job: &RefreshJob) {
+        let ended = match self.ingest(job).await {
+            Ok(ingested) => self.conclude(job, &ingested).await,
+            Err(error) => Err(error),
+        };
+        let failed = match ended {
+            Ok(Some(version)) => return tracing::info!(package = %job.name, version, "released"),
+            Ok(None) => return tracing::info!(package = %job.name, "unchanged"),
+            // The hub is stopping: the row stays and is queued again at the next start.
+            Err(Error::Store(consign_store::Error::Cancelled)) => return,
+            Err(error) => error,
+        };
+        tracing::warn!(package = %job.name, error = %failed, "refresh failed");
+        let outcome =
+            RefreshOutcome { started: job.started, ended: clock::now(), released: None, files_read: 0, new_stored_bytes: 0 };
+        if let Err(error) = self.catalog.refresh_failed(job.package, outcome, failed.to_string()).await {
+            tracing::error!(package = %job.name, %error, "cannot note that the refresh failed; it runs again at the next start");
+        }
+    }
+
+    async fn ingest(&self, job: &RefreshJob) -> Result<Ingested> {
+        let progress = Arc::new(Progress::default());
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(job.package, Arc::clone(&progress));
+        let _running = Running { hub: self, job };
+        Folder::make(&self.folder.stat_caches())?;
+        let options = Options {
+            workers: 0,
+            platforms: platforms(&job.platforms),
+            stat_cache: Some(self.folder.stat_caches().join(job.package.to_string())),
+            verify: job.verify,
+            now_unix_nanos: i128::from(clock::now().0) * 1_000_000,
+            progress,
+        };
+        let (store, source) = (self.store.clone(), std::path::PathBuf::from(&job.source));
+        Ok(blocking::run("hashing a package", move || ingest::ingest(&store, &source, &options)).await??)
+    }
+
+    /// Asks every running refresh to stop.
+    pub(super) fn cancel_refreshes(&self) {
+        for progress in self.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            progress.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+/// The systems that `names` mean; all when there is none.
+fn platforms(names: &[String]) -> Platforms {
+    if names.is_empty() {
+        return Platforms::ALL;
+    }
+    names.iter().fold(Platforms::default(), |set, name| match name.as_str() {
+        "windows" => set.with(Platform::Windows),
+        "macos" => set.with(Platform::Macos),
+        _ => set.with(Platform::Linux),
+    })
+}
