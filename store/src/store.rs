@@ -1,10 +1,12 @@
 //! The store: one folder of packs with an index, safe for many threads of one process.
 
+mod appending;
 mod cache;
 mod opening;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
 
@@ -14,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::fsx::FolderLock;
 use crate::id::ChunkId;
 use crate::index::{Index, MEMORY_ENTRIES_MAX};
-use crate::pack::{FooterLine, Mode, OpenPack, PACK_BYTES_MAX, Pack, PackSet};
+use crate::pack::{Mode, OpenPack, PACK_BYTES_MAX, Pack, PackSet};
+use crate::upkeep::{Condemned, Damaged, Leases};
 use cache::RecordCache;
 
 /// Where a record lies.
@@ -70,17 +73,26 @@ impl Default for Limits {
 /// When the last handle is dropped the index is brought up to date, so that the next opening need not read the packs.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    dir: PathBuf,
+/// What the handles share.
+pub(crate) struct Inner {
+    pub(crate) dir: PathBuf,
     mode: Mode,
-    limits: Limits,
-    packs: PackSet,
-    index: Index,
+    pub(crate) limits: Limits,
+    pub(crate) packs: PackSet,
+    pub(crate) index: Index,
     appender: Mutex<Appender>,
+    /// Entries in memory at which the index is written next.
+    flush_at: AtomicUsize,
     cache: RecordCache,
+    pub(crate) leases: Leases,
+    /// Held for reading by every look-up, so that who holds it for writing knows what was looked up.
+    condemned: RwLock<Condemned>,
+    damaged: Mutex<Damaged>,
+    /// Held by the one upkeep that may unlink packs.
+    upkeep: Mutex<()>,
     _lock: Option<FolderLock>,
 }
 
@@ -90,8 +102,6 @@ struct Appender {
     active: Option<Arc<OpenPack>>,
     /// Number of the next pack.
     next_pack: u32,
-    /// Entries in memory at which the index is written next.
-    flush_at: usize,
 }
 
 impl std::fmt::Debug for Store {
@@ -133,11 +143,26 @@ impl Store {
         // The index first: the packs can only have grown past what it speaks for when another process is writing.
         let index = Index::load(dir.join(opening::INDEX_DIR), mode)?;
         let packs = PackSet::load(dir.join(opening::PACKS_DIR), mode)?;
+        let (condemned, damaged) = opening::load_upkeep(dir, &packs, mode)?;
+        index.set_damaged(damaged.records());
         let next_pack = opening::catch_up(&packs, &index, mode, limits)?;
         let active = packs.all().into_iter().rev().find_map(|pack| if let Pack::Open(open) = pack { Some(open) } else { None });
-        let appender = Mutex::new(Appender { active, next_pack, flush_at: limits.memory_entries_max });
-        let cache = RecordCache::default();
-        Ok(Self { inner: Arc::new(Inner { dir: dir.to_path_buf(), mode, limits, packs, index, appender, cache, _lock: lock }) })
+        let inner = Inner {
+            dir: dir.to_path_buf(),
+            mode,
+            limits,
+            packs,
+            index,
+            appender: Mutex::new(Appender { active, next_pack }),
+            flush_at: AtomicUsize::new(limits.memory_entries_max),
+            cache: RecordCache::default(),
+            leases: Leases::default(),
+            condemned: RwLock::new(condemned),
+            damaged: Mutex::new(damaged),
+            upkeep: Mutex::default(),
+            _lock: lock,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Returns the folder.
@@ -152,12 +177,19 @@ impl Store {
         self.inner.packs.get(number).map(|pack| pack.path().to_path_buf())
     }
 
-    /// Finds a chunk.
+    /// Finds a chunk; a condemned one is saved by that. One that lies damaged is not found.
+    ///
+    /// The place is good as long as a [`Store::lease`] taken before lives.
     ///
     /// # Errors
     /// I/O on the index.
     pub fn locate(&self, id: &ChunkId) -> Result<Option<ChunkAt>> {
-        self.inner.index.locate(id)
+        let condemned = self.inner.condemned();
+        let at = self.inner.index.locate(id)?;
+        if let Some(at) = at {
+            condemned.save(at);
+        }
+        Ok(at)
     }
 
     /// Says whether the store has a chunk.
@@ -208,10 +240,10 @@ impl Store {
     /// Opened for reading only, or I/O; the pack then stays open and all it holds can be read.
     pub fn seal(&self) -> Result<()> {
         self.inner.check_writable()?;
-        let mut appender = self.inner.appender();
-        if let Some(pack) = appender.active.take() {
+        let active = self.inner.take_active();
+        if let Some(pack) = active {
             self.inner.packs.seal(&pack)?;
-            self.inner.write_index(&mut appender);
+            self.inner.write_index();
         }
         Ok(())
     }
@@ -253,12 +285,25 @@ impl Store {
     /// # Errors
     /// [`crate::Error::NoChunk`], damaged, or I/O.
     pub fn read_chunk(&self, id: &ChunkId, kind: ChunkKind) -> Result<VerifiedChunk> {
+        let _lease = self.lease();
         let at = self.locate(id)?.ok_or(Error::NoChunk(*id))?;
+        self.chunk_at(id, at).and_then(|chunk| if chunk.kind() == kind { Ok(chunk) } else { Err(self.misplaced(id)) })
+    }
+
+    /// Reads a chunk of either kind for who unlinks packs: without a lease, and without saving what is condemned.
+    pub(crate) fn peek(&self, id: &ChunkId) -> Result<VerifiedChunk> {
+        let at = self.inner.index.locate(id)?.ok_or(Error::NoChunk(*id))?;
+        self.chunk_at(id, at)
+    }
+
+    fn chunk_at(&self, id: &ChunkId, at: ChunkAt) -> Result<VerifiedChunk> {
         let chunk = self.read_verified(at.record)?.chunk(at.ordinal);
-        chunk.filter(|chunk| chunk.id() == *id && chunk.kind() == kind).ok_or_else(|| {
-            let what = format!("the index of {}", self.inner.dir.display());
-            Error::damaged(what, format!("chunk {id} is not where it says; delete the folder `index` to have it built again"))
-        })
+        chunk.filter(|chunk| chunk.id() == *id).ok_or_else(|| self.misplaced(id))
+    }
+
+    fn misplaced(&self, id: &ChunkId) -> Error {
+        let what = format!("the index of {}", self.inner.dir.display());
+        Error::damaged(what, format!("chunk {id} is not where it says; delete the folder `index` to have it built again"))
     }
 
     /// Counts what is there.
@@ -275,75 +320,5 @@ impl Store {
             raw_bytes: totals.raw_bytes,
             stored_bytes: packs.iter().map(Pack::stored_bytes).sum(),
         })
-    }
-}
-
-impl Inner {
-    fn appender(&self) -> std::sync::MutexGuard<'_, Appender> {
-        self.appender.lock().expect("nothing panics while it appends")
-    }
-
-    fn check_writable(&self) -> Result<()> {
-        match self.mode {
-            Mode::Write => Ok(()),
-            Mode::Read => Err(Error::Refused {
-                path: self.dir.display().to_string(),
-                why: "the store was opened for reading only; open it for writing to change it".to_owned(),
-            }),
-        }
-    }
-
-    fn pack(&self, number: u32) -> Result<Pack> {
-        self.packs
-            .get(number)
-            .ok_or_else(|| Error::damaged(self.dir.display().to_string(), format!("pack {number} is not there (any more)")))
-    }
-
-    fn append(&self, header: &RecordHeader, encoded: &Bytes) -> Result<RecordAt> {
-        self.check_writable()?;
-        let mut appender = self.appender();
-        let pack = self.pack_for(&mut appender, encoded.len())?;
-        let offset = pack.append(encoded)?;
-        let end =
-            offset.checked_add(u32::try_from(encoded.len()).unwrap_or(u32::MAX)).expect("a pack ends before PACK_BYTES_MAX");
-        self.index.add(pack.number, &FooterLine::of_record(offset, header).collect::<Vec<_>>())?;
-        self.index.cover(pack.number, offset..end, 1);
-        if self.index.in_memory() >= appender.flush_at {
-            self.write_index(&mut appender);
-        }
-        Ok(RecordAt { pack: pack.number, offset })
-    }
-
-    /// Returns the pack that takes a record of `len` bytes: the active one, or after sealing that one another.
-    fn pack_for(&self, appender: &mut Appender, len: usize) -> Result<Arc<OpenPack>> {
-        if let Some(pack) = &appender.active {
-            if pack.accepts(len, self.limits.pack_bytes_max) {
-                return Ok(Arc::clone(pack));
-            }
-            if !pack.is_closed() && self.packs.seal(pack).is_ok() {
-                self.write_index(appender);
-            } // else it stays open: it is read as well, and what a failed sync left unsure is reported by the next `sync`
-        }
-        let number = appender.next_pack;
-        appender.next_pack = opening::after(number)?;
-        let pack = self.packs.create(number)?;
-        appender.active = Some(Arc::clone(&pack));
-        Ok(pack)
-    }
-
-    /// Writes the index if that is possible: it is a cache, so what is not written now is written later or read from the packs.
-    fn write_index(&self, appender: &mut Appender) {
-        let written = self.packs.sync().and_then(|()| self.index.flush());
-        let kept = if written.is_ok() { 0 } else { self.index.in_memory() };
-        appender.flush_at = kept + self.limits.memory_entries_max;
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if self.mode == Mode::Write {
-            // Best effort, as in `write_index`.
-            let _ = self.packs.sync().and_then(|()| self.index.flush());
-        }
     }
 }

@@ -44,9 +44,9 @@ impl Covers {
         self.packs.values().map(Vec::len).sum()
     }
 
-    /// Says whether `other` speaks for nothing that this does not.
-    pub(crate) fn contain(&self, other: &Self) -> bool {
-        other.iter().all(|(pack, range)| self.gaps(pack, range).is_empty())
+    /// Takes pack `pack` out.
+    pub(crate) fn remove(&mut self, pack: u32) {
+        self.packs.remove(&pack);
     }
 
     /// Returns the parts of `whole` of pack `pack` that are not covered.
@@ -88,11 +88,12 @@ mod tests {
     }
 
     #[test]
-    fn containment_is_by_bytes() {
-        let mut small = Covers::default();
-        small.insert(1, 15..18);
-        let mut large = small.clone();
-        large.insert(1, 10..16);
-        assert!(large.contain(&small) && !small.contain(&large));
+    fn a_pack_is_taken_out_whole() {
+        let mut covers = Covers::default();
+        covers.insert(1, 10..20);
+        covers.insert(1, 30..40);
+        covers.insert(2, 0..1);
+        covers.remove(1);
+        assert_eq!(covers.iter().collect::<Vec<_>>(), [(2, 0..1)]);
     }
 }

@@ -5,15 +5,20 @@
 mod covers;
 mod merge;
 mod run;
+mod state;
+mod view;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 pub(crate) use covers::Covers;
-use run::{Run, RunHead};
+use run::Run;
+pub(crate) use state::Dropped;
+use state::{Memory, State};
+pub(crate) use view::View;
 
 use crate::error::{At, Error, Result};
 use crate::fsx;
@@ -24,23 +29,6 @@ use crate::store::{ChunkAt, RecordAt};
 /// Entries kept in memory before they are written as a run.
 pub const MEMORY_ENTRIES_MAX: usize = 64 << 10;
 
-/// What came since the last run.
-#[derive(Debug, Default)]
-struct Memory {
-    places: HashMap<ChunkId, ChunkAt>,
-    /// Its `entries` is not kept up.
-    head: RunHead,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    memory: Memory,
-    /// Oldest first, each at least twice as large as the next: so there are few.
-    runs: Vec<Arc<Run>>,
-    /// Number of the next run.
-    next_run: u64,
-}
-
 /// Totals over the whole index.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IndexTotals {
@@ -49,33 +37,46 @@ pub(crate) struct IndexTotals {
     pub(crate) records: u64,
 }
 
-/// The index of a store; one thread at a time changes it (the caller's lock), any number look up.
+/// How much of the index a new run takes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// What is in memory, and the newest runs that are not twice as large.
+    Newest,
+    /// Everything, without the packs that are gone.
+    Whole,
+}
+
+/// The index of a store. One thread at a time enters (the caller's lock), one writes runs, any number look up, all at the same time.
 #[derive(Debug)]
 pub(crate) struct Index {
     dir: PathBuf,
     state: RwLock<State>,
+    /// Held while a run is written.
+    writing: Mutex<()>,
 }
 
 impl Index {
-    /// Opens the runs in `dir`. A damaged one is passed over, as is one that later runs contain (a merge was cut off before it unlinked it);
-    /// both are removed in [`Mode::Write`].
+    /// Opens the runs in `dir`. A damaged one is passed over, as is one that a later run replaced (its removal was cut off); both are removed
+    /// in [`Mode::Write`].
     pub(crate) fn load(dir: PathBuf, mode: Mode) -> Result<Self> {
         let Listing { found, mut useless, next_run } = fsx::retry_vanished(|| Listing::of(&dir))?;
-        let mut covered = Covers::default();
+        let mut replaced_from = u64::MAX;
         let mut runs = Vec::new();
-        for run in found.into_values().rev() {
-            if covered.contain(&run.head.covers) {
+        for (number, run) in found.into_iter().rev() {
+            if number >= replaced_from {
                 useless.push(run.path.clone());
-            } else {
-                covered.extend(&run.head.covers);
-                runs.push(run);
+                continue;
             }
+            if run.head.replaced > 0 {
+                replaced_from = number.saturating_sub(u64::from(run.head.replaced));
+            }
+            runs.push(run);
         }
         runs.reverse();
         if mode == Mode::Write {
             remove(&useless)?;
         }
-        Ok(Self { dir, state: RwLock::new(State { memory: Memory::default(), runs, next_run }) })
+        Ok(Self { dir, state: RwLock::new(State { runs, next_run, ..State::default() }), writing: Mutex::default() })
     }
 
     /// Believes no run if one speaks for packs or bytes that are not there (`ends`: the end of each pack): what another run left out as
@@ -92,34 +93,60 @@ impl Index {
     /// Returns what the index speaks for.
     pub(crate) fn covers(&self) -> Covers {
         let state = self.read();
-        let mut covers = state.memory.head.covers.clone();
-        state.runs.iter().for_each(|run| covers.extend(&run.head.covers));
+        let mut covers = Covers::default();
+        state.parts().for_each(|(head, _)| covers.extend(&head.covers));
         covers
     }
 
-    /// Finds a chunk.
+    /// Finds a chunk that can be had.
     pub(crate) fn locate(&self, id: &ChunkId) -> Result<Option<ChunkAt>> {
         self.read().locate(id)
     }
 
-    /// Enters those of `lines` (of pack `pack`) whose ids are new.
-    pub(crate) fn add(&self, pack: u32, lines: &[FooterLine]) -> Result<()> {
+    /// Returns all entries as they are now.
+    pub(crate) fn view(&self) -> View {
+        View::of(&self.read())
+    }
+
+    /// Enters those of `lines` (of pack `pack`) whose chunks cannot be had elsewhere; calls `known` with the places of the others. What lies in
+    /// a damaged record is not entered.
+    pub(crate) fn add(&self, pack: u32, lines: &[FooterLine], known: &mut dyn FnMut(ChunkAt)) -> Result<()> {
+        self.enter(pack, lines, &mut |located| {
+            if let Some(at) = located {
+                known(at);
+            }
+            located.is_none()
+        })
+    }
+
+    /// Enters those of `lines` (of pack `pack`) whose chunks are found in pack `from` until now.
+    pub(crate) fn replace(&self, pack: u32, lines: &[FooterLine], from: u32) -> Result<()> {
+        self.enter(pack, lines, &mut |located| located.is_some_and(|at| at.record.pack == from))
+    }
+
+    fn enter(&self, pack: u32, lines: &[FooterLine], wanted: &mut dyn FnMut(Option<ChunkAt>) -> bool) -> Result<()> {
         let mut fresh = Vec::with_capacity(lines.len());
         {
             let state = self.read();
             for line in lines {
-                if state.locate(&line.id)?.is_none() {
-                    fresh.push(line);
+                let damaged = state.damaged.contains(&RecordAt { pack, offset: line.offset });
+                if !damaged && wanted(state.locate(&line.id)?) {
+                    let in_memory = state.memory.places.contains_key(&line.id);
+                    fresh.push((line, !in_memory && state.entry(&line.id)?.is_some()));
                 }
             }
         }
         let memory = &mut self.write().memory;
-        for line in fresh {
-            memory.places.entry(line.id).or_insert_with(|| {
-                memory.head.raw_bytes += u64::from(line.len);
-                ChunkAt { record: RecordAt { pack, offset: line.offset }, ordinal: line.ordinal }
-            });
+        for (line, elsewhere) in fresh {
+            memory.enter(pack, line, elsewhere);
         }
+        Ok(())
+    }
+
+    /// Points the entry of `line` (of pack `pack`) there, whatever it said.
+    pub(crate) fn correct(&self, pack: u32, line: &FooterLine) -> Result<()> {
+        let elsewhere = self.read().entry(&line.id)?.is_some();
+        self.write().memory.enter(pack, line, elsewhere);
         Ok(())
     }
 
@@ -130,50 +157,98 @@ impl Index {
         memory.head.records += records;
     }
 
-    /// Number of entries in memory.
+    /// Finds nothing in pack `pack` any more, with which `dropped` goes away; durable after [`Index::rewrite`].
+    pub(crate) fn drop_pack(&self, pack: u32, dropped: Dropped) {
+        self.write().gone.insert(pack, dropped);
+    }
+
+    /// Finds nothing in the damaged `records` any more.
+    pub(crate) fn set_damaged(&self, records: impl IntoIterator<Item = RecordAt>) {
+        self.write().damaged = records.into_iter().collect();
+    }
+
+    /// Number of entries in memory that are not being written.
     pub(crate) fn in_memory(&self) -> usize {
         self.read().memory.places.len()
     }
 
-    /// Writes what is in memory as a run, merged with the newest runs that are not twice as large, and frees the memory. What is in
-    /// memory must be durable in the packs.
+    /// Says whether a run is being written.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.read().frozen.is_some()
+    }
+
+    /// Writes what is in memory as a run, merged with the newest runs that are not twice as large, and frees the memory. `sync` makes durable
+    /// in the packs what was entered until it is called.
     ///
     /// # Errors
     /// I/O; the index is then as before.
-    pub(crate) fn flush(&self) -> Result<()> {
-        let (path, head, mut fresh, merged) = {
-            let state = self.read();
-            if state.memory.head.covers.len() == 0 {
+    pub(crate) fn flush(&self, sync: &dyn Fn() -> Result<()>) -> Result<()> {
+        self.write_run(Extent::Newest, sync)
+    }
+
+    /// Writes everything as one run, without the packs that are gone.
+    ///
+    /// # Errors
+    /// I/O; the index is then as before.
+    pub(crate) fn rewrite(&self, sync: &dyn Fn() -> Result<()>) -> Result<()> {
+        self.write_run(Extent::Whole, sync)
+    }
+
+    fn write_run(&self, extent: Extent, sync: &dyn Fn() -> Result<()>) -> Result<()> {
+        let _turn = self.writing.lock().expect("nothing panics while it writes a run");
+        let (frozen, number, merged, gone) = {
+            let state = &mut *self.write();
+            if extent == Extent::Newest && state.memory.is_empty() {
                 return Ok(());
             }
-            let fresh: Vec<_> = state.memory.places.iter().map(|(id, at)| (*id, *at)).collect();
-            let merged = state.runs[state.merge_from(fresh.len())..].to_vec();
-            (self.dir.join(format!("{}.run", state.next_run)), state.memory.head.clone(), fresh, merged)
+            let frozen = Arc::new(std::mem::take(&mut state.memory));
+            state.frozen = Some(Arc::clone(&frozen));
+            let (from, gone) = match extent {
+                Extent::Newest => (state.merge_from(frozen.places.len()), BTreeSet::new()),
+                Extent::Whole => (0, state.gone_packs()),
+            };
+            (frozen, state.next_run, state.runs[from..].to_vec(), gone)
         };
-        fresh.sort_unstable_by_key(|(id, _)| *id);
-        merge::write(&path, head, &fresh, &merged)?;
-        let run = Arc::new(Run::open(path)?);
+        let written = sync().and_then(|()| self.write_frozen(&frozen, number, &merged, &gone));
         {
             let state = &mut *self.write();
+            state.frozen = None;
+            let run = written.inspect_err(|_| state.memory.take_back(&frozen))?;
             state.runs.truncate(state.runs.len() - merged.len());
             state.runs.push(run);
             state.next_run += 1;
-            state.memory = Memory::default();
+            state.gone.retain(|pack, _| !gone.contains(pack));
         }
         remove(&merged.iter().map(|run| run.path.clone()).collect::<Vec<_>>())
+    }
+
+    fn write_frozen(&self, frozen: &Memory, number: u64, merged: &[Arc<Run>], gone: &BTreeSet<u32>) -> Result<Arc<Run>> {
+        let path = self.dir.join(format!("{number}.run"));
+        let mut head = frozen.head.clone();
+        let oldest = merged.first().and_then(|run| run_number(&run.path)).unwrap_or(number);
+        head.replaced = u32::try_from(number - oldest)
+            .map_err(|_| Error::Limit { what: "the index".to_owned(), limit: "4,294,967,295 runs".to_owned() })?;
+        let dropped: Vec<_> = self.read().gone.iter().filter(|(pack, _)| gone.contains(pack)).map(|(_, what)| *what).collect();
+        let parts = merge::Parts { fresh: &frozen.sorted(), runs: merged, gone, dropped: &dropped };
+        merge::write(&path, head, &parts)?;
+        Run::open(path).map(Arc::new)
     }
 
     /// Counts over the whole index.
     pub(crate) fn totals(&self) -> IndexTotals {
         let state = self.read();
-        let memory = &state.memory;
-        let start =
-            IndexTotals { chunks: memory.places.len() as u64, raw_bytes: memory.head.raw_bytes, records: memory.head.records };
-        state.runs.iter().map(|run| &run.head).fold(start, |sum, head| IndexTotals {
-            chunks: sum.chunks + u64::from(head.entries),
-            raw_bytes: sum.raw_bytes + head.raw_bytes,
-            records: sum.records + head.records,
-        })
+        let mut sum = IndexTotals { chunks: 0, raw_bytes: 0, records: 0 };
+        for (head, entries) in state.parts() {
+            sum.chunks += entries.saturating_sub(head.repeated);
+            sum.raw_bytes += head.raw_bytes;
+            sum.records += head.records;
+        }
+        for gone in state.gone.values() {
+            sum.chunks = sum.chunks.saturating_sub(gone.chunks);
+            sum.raw_bytes = sum.raw_bytes.saturating_sub(gone.raw_bytes);
+            sum.records = sum.records.saturating_sub(gone.records);
+        }
+        sum
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
@@ -182,33 +257,6 @@ impl Index {
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
         self.state.write().expect("nothing panics while it changes the index")
-    }
-}
-
-impl State {
-    fn locate(&self, id: &ChunkId) -> Result<Option<ChunkAt>> {
-        if let Some(at) = self.memory.places.get(id) {
-            return Ok(Some(*at));
-        }
-        for run in self.runs.iter().rev() {
-            if let Some(at) = run.find(id)? {
-                return Ok(Some(at));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Returns the place of the first run that is merged with `fresh` new entries.
-    fn merge_from(&self, fresh: usize) -> usize {
-        let mut size = fresh;
-        let mut from = self.runs.len();
-        while let Some(before) = from.checked_sub(1)
-            && (self.runs[before].head.entries as usize) < 2 * size.max(1)
-        {
-            size += self.runs[before].head.entries as usize;
-            from = before;
-        }
-        from
     }
 }
 
@@ -223,7 +271,12 @@ struct Listing {
 impl Listing {
     fn of(dir: &Path) -> Result<Self> {
         let mut listing = Self::default();
-        for entry in fs::read_dir(dir).at("list", dir)? {
+        let entries = match fs::read_dir(dir) {
+            // All of it can be made again from the packs.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(listing),
+            other => other.at("list", dir)?,
+        };
+        for entry in entries {
             let path = entry.at("list", dir)?.path();
             let Some(number) = run_number(&path) else { continue };
             listing.next_run = listing.next_run.max(number.saturating_add(1));

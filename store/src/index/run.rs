@@ -31,17 +31,21 @@ const BLOCK_BYTES: usize = 64 << 10;
 ///
 /// ```text
 ///  0 magic "CNIX"   4 version u16   6 hash u8   7 fan-out bits u8   8 required u16   10 optional u16   12 covers u32
-/// 16 entries u32   20 zero ×4   24 raw bytes u64   32 records u64   40 zero ×8   48 checksum ×16
+/// 16 entries u32   20 replaced u32   24 raw bytes u64   32 records u64   40 repeated u64   48 checksum ×16
 /// 64 covers × (pack, from, to: u32)   then 2^bits × end u32   then entries × (id ×32, pack u32, offset u32, ordinal u16)
 /// ```
 #[derive(Debug, Clone, Default)]
 pub(super) struct RunHead {
     pub(super) covers: Covers,
     pub(super) entries: u32,
+    /// This run holds all that the runs with the so many numbers right before its own held.
+    pub(super) replaced: u32,
     /// Raw bytes of the chunks entered.
     pub(super) raw_bytes: u64,
     /// Records in the covered ranges.
     pub(super) records: u64,
+    /// Entries whose id has an entry in an older run too.
+    pub(super) repeated: u64,
 }
 
 /// Returns how many bits the fan-out of a run of `entries` takes.
@@ -62,10 +66,10 @@ impl RunHead {
         let covers = u32::try_from(self.covers.len()).expect("a store has fewer than 2³² covered ranges");
         fixed.extend_from_slice(&covers.to_le_bytes());
         fixed.extend_from_slice(&self.entries.to_le_bytes());
-        fixed.extend_from_slice(&[0; 4]);
+        fixed.extend_from_slice(&self.replaced.to_le_bytes());
         fixed.extend_from_slice(&self.raw_bytes.to_le_bytes());
         fixed.extend_from_slice(&self.records.to_le_bytes());
-        fixed.extend_from_slice(&[0; 8]);
+        fixed.extend_from_slice(&self.repeated.to_le_bytes());
         let mut rest = Vec::with_capacity(self.covers.len() * COVER_BYTES + ends.len() * 4);
         for (pack, range) in self.covers.iter() {
             for field in [pack, range.start, range.end] {
@@ -129,8 +133,10 @@ impl Run {
         let mut head = RunHead {
             covers: Covers::default(),
             entries,
+            replaced: fields::u32_at(bytes, 20),
             raw_bytes: fields::u64_at(bytes, 24),
             records: fields::u64_at(bytes, 32),
+            repeated: fields::u64_at(bytes, 40),
         };
         for cover in bytes[FIXED_BYTES..fan_at].chunks_exact(COVER_BYTES) {
             head.covers.insert(fields::u32_at(cover, 0), fields::u32_at(cover, 4)..fields::u32_at(cover, 8));
@@ -145,8 +151,8 @@ impl Run {
         }
     }
 
-    /// Finds a chunk.
-    pub(super) fn find(&self, id: &ChunkId) -> Result<Option<ChunkAt>> {
+    /// Finds a chunk: the number of its entry, and where the chunk lies.
+    pub(super) fn find(&self, id: &ChunkId) -> Result<Option<(usize, ChunkAt)>> {
         let bucket = bucket_of(id.as_bytes(), self.bits);
         let start = bucket.checked_sub(1).map_or(0, |before| self.bucket_end(before));
         let entries = self.entries(start..self.bucket_end(bucket))?;
@@ -157,7 +163,7 @@ impl Run {
             match entry[..32].cmp(id.as_bytes()) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return Ok(Some(parse_place(entry))),
+                std::cmp::Ordering::Equal => return Ok(Some((start + middle, parse_place(entry)))),
             }
         }
         Ok(None)
@@ -190,7 +196,8 @@ fn bring(map: &Map, range: Range<usize>, path: &Path) -> Result<()> {
     map.populate(&range).map(|_| ()).at("read", path)
 }
 
-fn parse_place(entry: &[u8]) -> ChunkAt {
+/// Reads where the chunk of an entry lies.
+pub(super) fn parse_place(entry: &[u8]) -> ChunkAt {
     ChunkAt {
         record: RecordAt { pack: fields::u32_at(entry, 32), offset: fields::u32_at(entry, 36) },
         ordinal: fields::u16_at(entry, 40),

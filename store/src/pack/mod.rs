@@ -15,6 +15,7 @@ pub(crate) use footer::FooterLine;
 pub(crate) use open::OpenPack;
 pub(crate) use sealed::SealedPack;
 pub(crate) use set::{Mode, Pack, PackSet};
+pub(crate) use walk::Found;
 
 use crate::chunk::fields;
 use crate::error::{Error, Result};

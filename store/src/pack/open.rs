@@ -146,6 +146,16 @@ impl OpenPack {
         Ok((end, records))
     }
 
+    /// Lets nothing be appended any more.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Compares the header of the file with what it must be.
+    pub(crate) fn check_frame(&self) -> Result<()> {
+        parse_header(&read_at(&self.file, &self.path, 0, PACK_HEADER_BYTES)?, &self.path).map(drop)
+    }
+
     /// Writes and syncs `footer` behind the tail; no record may be appended after it. After a failure it is cut off again.
     pub(super) fn finish(&self, footer: &[u8]) -> Result<()> {
         let written = fsx::write_all_at(&self.file, footer, self.tail()).at("append to", &self.path);

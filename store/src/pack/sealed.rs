@@ -74,6 +74,20 @@ impl SealedPack {
         Self::open(path)
     }
 
+    /// Makes sure that the pack stays readable after its file is unlinked; says whether it does.
+    pub(crate) fn hold(&self) -> bool {
+        self.map.get_or_init(|| Map::open(&self.path).ok()).is_some()
+    }
+
+    /// Compares header, footer and trailer of the file with their checksums.
+    pub(crate) fn check_frame(&self) -> Result<()> {
+        let file = File::open(&self.path).at("open", &self.path)?;
+        parse_header(&read_at(&file, &self.path, 0, PACK_HEADER_BYTES)?, &self.path)?;
+        let len = file.metadata().at("read", &self.path)?.len();
+        let trailer = Self::read_trailer(&file, len, &self.path)?;
+        trailer.check_lines(&read_at(&file, &self.path, trailer.footer_at, trailer.lines_len())?, &self.path)
+    }
+
     /// Where the records end, bytes.
     pub(crate) fn end(&self) -> u64 {
         self.trailer.as_ref().map_or(self.len, |trailer| trailer.footer_at)
@@ -110,7 +124,8 @@ impl SealedPack {
         }
     }
 
-    fn footer_lines(&self, range: &Range<u64>, each: &mut dyn FnMut(&[FooterLine]) -> Result<()>) -> Result<u64> {
+    /// Calls `each` with the lines of records in `range`, by rising id, and returns how many records those are.
+    pub(super) fn footer_lines(&self, range: &Range<u64>, each: &mut dyn FnMut(&[FooterLine]) -> Result<()>) -> Result<u64> {
         let trailer = self.trailer.as_ref().ok_or_else(|| damaged(&self.path, "its trailer is damaged"))?;
         let bytes = self.read(trailer.footer_at, trailer.lines_len())?;
         trailer.check_lines(&bytes, &self.path)?;

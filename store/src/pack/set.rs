@@ -1,13 +1,14 @@
 //! The packs of a store by number.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use bytes::Bytes;
 
+use super::walk::{Check, Found, find_next, walk};
 use super::{FooterLine, OpenPack, PACK_HEADER_BYTES, SealedPack};
 use crate::chunk::record::{RECORD_FIXED_BYTES, RecordHeader};
 use crate::error::{At, Error, Result};
@@ -91,6 +92,65 @@ impl Pack {
         super::at_record(self.path(), u64::from(offset), error)
     }
 
+    /// Calls `each` with the lines of all records, by headers alone, in no certain order.
+    pub(crate) fn lines(&self, each: &mut dyn FnMut(&[FooterLine]) -> Result<()>) -> Result<Lines> {
+        let range = PACK_HEADER_BYTES as u64..self.end();
+        if let Self::Sealed(pack) = self {
+            match pack.footer_lines(&range, each) {
+                Ok(records) => return Ok(Lines { records, whole: true }),
+                Err(Error::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut lines = Lines { records: 0, whole: true };
+        let mut next = range.start;
+        let last = self.walk(range.clone(), &mut |found| {
+            lines.whole &= u64::from(found.offset) == next;
+            next = u64::from(found.offset) + found.header.record_len() as u64;
+            lines.records += 1;
+            each(&FooterLine::of_record(found.offset, &found.header).collect::<Vec<_>>())
+        })?;
+        lines.whole &= last == range.end;
+        Ok(lines)
+    }
+
+    fn walk(&self, range: Range<u64>, each: &mut dyn FnMut(Found) -> Result<()>) -> Result<u64> {
+        self.with_file(|file| walk(file, self.path(), range, Check::Headers, each))
+    }
+
+    /// Finds the first record in `range` whose header is good, by reading the file.
+    pub(crate) fn find_next(&self, range: Range<u64>) -> Result<Option<Found>> {
+        self.with_file(|file| find_next(file, self.path(), range))
+    }
+
+    fn with_file<T>(&self, work: impl FnOnce(&File) -> Result<T>) -> Result<T> {
+        match self {
+            Self::Open(pack) => work(&pack.file),
+            Self::Sealed(pack) => work(&File::open(&pack.path).at("open", &pack.path)?),
+        }
+    }
+
+    /// Checks all of the file that is no record.
+    pub(crate) fn check_frame(&self) -> Result<()> {
+        let checked = match self {
+            Self::Open(pack) => pack.check_frame(),
+            Self::Sealed(pack) => pack.check_frame(),
+        };
+        checked.map_err(|error| match error {
+            // It was none when it was opened.
+            Error::TooNew { what, why } => Error::Damaged { what, why },
+            other => other,
+        })
+    }
+
+    /// Makes sure that the pack stays readable after its file is unlinked; says whether it does.
+    pub(crate) fn hold(&self) -> bool {
+        match self {
+            Self::Open(_) => true,
+            Self::Sealed(pack) => pack.hold(),
+        }
+    }
+
     /// Calls `each` with the lines of the records in `range`; returns the end of the last one and their number.
     pub(crate) fn replay(&self, range: Range<u64>, each: &mut dyn FnMut(&[FooterLine]) -> Result<()>) -> Result<(u64, u64)> {
         match self {
@@ -100,23 +160,67 @@ impl Pack {
     }
 }
 
+/// What [`Pack::lines`] has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lines {
+    pub(crate) records: u64,
+    /// Nothing had to be passed over.
+    pub(crate) whole: bool,
+}
+
 /// All packs of a store.
 #[derive(Debug)]
 pub(crate) struct PackSet {
     dir: PathBuf,
     packs: RwLock<BTreeMap<u32, Pack>>,
+    /// Packs whose files are unlinked, by the lease that is next when that was done: readers that hold an older one may still come.
+    retired: RwLock<Vec<(u64, Pack)>>,
+    /// Held while a pack gets another name or is unlinked.
+    sealing: Mutex<()>,
 }
 
 impl PackSet {
     /// Opens every pack in `dir`; empty ones are removed in [`Mode::Write`].
     pub(crate) fn load(dir: PathBuf, mode: Mode) -> Result<Self> {
         let packs = fsx::retry_vanished(|| load_once(&dir, mode))?;
-        Ok(Self { packs: RwLock::new(packs), dir })
+        Ok(Self { packs: RwLock::new(packs), retired: RwLock::default(), sealing: Mutex::default(), dir })
     }
 
-    /// Returns pack `number`.
+    /// Returns pack `number`, also when it is retired.
     pub(crate) fn get(&self, number: u32) -> Option<Pack> {
+        self.present(number).or_else(|| {
+            let retired = self.retired.read().expect("nothing panics while it changes the set");
+            retired.iter().find(|(_, pack)| pack.number() == number).map(|(_, pack)| pack.clone())
+        })
+    }
+
+    /// Returns pack `number` if its file is there.
+    pub(crate) fn present(&self, number: u32) -> Option<Pack> {
         self.packs.read().expect("nothing panics while it changes the set").get(&number).cloned()
+    }
+
+    /// Unlinks pack `number`; who holds a lease before `next_lease` can read it until [`PackSet::release`].
+    pub(crate) fn retire(&self, number: u32, next_lease: u64) -> Result<()> {
+        let _turn = self.sealing();
+        let Some(pack) = self.present(number) else { return Ok(()) };
+        fs::remove_file(pack.path()).at("remove", pack.path())?;
+        self.retired.write().expect("nothing panics while it changes the set").push((next_lease, pack));
+        self.packs.write().expect("nothing panics while it changes the set").remove(&number);
+        Ok(())
+    }
+
+    /// Makes the names in the folder durable.
+    pub(crate) fn sync_names(&self) -> Result<()> {
+        fsx::sync_dir(&self.dir)
+    }
+
+    /// Gives up retired packs that no lease from `oldest_lease` on can need.
+    pub(crate) fn release(&self, oldest_lease: u64) {
+        let is_free = |retired: &[(u64, Pack)]| retired.iter().any(|(next, _)| *next <= oldest_lease);
+        if is_free(&self.retired.read().expect("nothing panics while it changes the set")) {
+            let mut retired = self.retired.write().expect("nothing panics while it changes the set");
+            retired.retain(|(next, _)| *next > oldest_lease);
+        }
     }
 
     /// Returns all packs by rising number.
@@ -140,10 +244,18 @@ impl PackSet {
         Ok(pack)
     }
 
-    /// Seals `pack`.
+    /// Seals `pack`, unless it is retired.
     pub(crate) fn seal(&self, pack: &OpenPack) -> Result<()> {
+        let _turn = self.sealing();
+        if self.present(pack.number).is_none() {
+            return Ok(());
+        }
         self.put(Pack::Sealed(Arc::new(SealedPack::seal(pack)?)));
         Ok(())
+    }
+
+    fn sealing(&self) -> MutexGuard<'_, ()> {
+        self.sealing.lock().expect("nothing panics while it seals")
     }
 
     fn put(&self, pack: Pack) {
@@ -180,5 +292,10 @@ fn load_pack(path: PathBuf, mode: Mode) -> Result<Option<Pack>> {
         }
         return Ok(Some(Pack::Open(Arc::new(OpenPack::open(path, number, mode == Mode::Write)?))));
     }
-    Ok(Some(Pack::Sealed(Arc::new(SealedPack::open(path)?))))
+    let pack = SealedPack::open(path)?;
+    if mode == Mode::Read {
+        // Whoever writes this store may unlink the file at any time; what cannot be held is opened when it is read.
+        pack.hold();
+    }
+    Ok(Some(Pack::Sealed(Arc::new(pack))))
 }

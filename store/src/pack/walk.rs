@@ -73,6 +73,19 @@ pub(super) fn walk(
     Ok(end)
 }
 
+/// Finds the first record in `range` whose header is good; its payload is not read.
+pub(super) fn find_next(file: &File, path: &Path, range: Range<u64>) -> Result<Option<Found>> {
+    let mut at = range.start;
+    while at < range.end {
+        match step(file, path, at..range.end, Check::Headers) {
+            Ok(Step::Good(header)) => return Ok(Some(Found { offset: offset32(at), header })),
+            Ok(Step::BadPayload(_) | Step::Bad) | Err(Error::TooNew { .. }) => at = search(file, path, at + 1..range.end)?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
 fn step(file: &File, path: &Path, range: Range<u64>, check: Check) -> Result<Step> {
     let rest = range.end - range.start;
     let mut head = read_at(file, path, range.start, usize_of(rest.min(HEAD_BYTES)))?;

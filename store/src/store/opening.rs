@@ -9,7 +9,8 @@ use crate::chunk::fields;
 use crate::error::{At, Error, Result};
 use crate::fsx::{self, FolderLock};
 use crate::index::Index;
-use crate::pack::{Mode, PACK_HEADER_BYTES, Pack, PackSet};
+use crate::pack::{FooterLine, Mode, PACK_HEADER_BYTES, Pack, PackSet};
+use crate::upkeep::{Condemned, Damaged, UPKEEP_DIR};
 
 /// The folder of the packs.
 pub(super) const PACKS_DIR: &str = "packs";
@@ -31,7 +32,13 @@ pub(super) fn prepare(dir: &Path) -> Result<FolderLock> {
     let lock = fsx::lock(dir)?;
     if dir.join(MARKER).exists() {
         check_marker(dir)?;
+        // The index is a cache of the packs: where its folder is gone, it is made again.
+        fsx::create_dir_durable(&dir.join(INDEX_DIR))?;
         [dir, &dir.join(PACKS_DIR), &dir.join(INDEX_DIR)].into_iter().try_for_each(fsx::remove_temps)?;
+        let upkeep = dir.join(UPKEEP_DIR);
+        if upkeep.exists() {
+            fsx::remove_temps(&upkeep)?;
+        }
     } else {
         // The marker comes last: a folder that has it has everything.
         fsx::create_dir_durable(&dir.join(PACKS_DIR))?;
@@ -100,17 +107,36 @@ pub(super) fn catch_up(packs: &PackSet, index: &Index, mode: Mode, limits: Limit
     let numbers = all.iter().map(Pack::number).chain(covers.iter().map(|(number, _)| number));
     let next_pack = numbers.max().map_or(Ok(0), after)?;
     index.fit(&all.iter().map(|pack| (pack.number(), pack.end())).collect(), mode)?;
-    for pack in &all {
-        catch_up_pack(pack, index, mode)?;
+    let mut add = |pack: u32, lines: &[FooterLine]| {
+        index.add(pack, lines, &mut |_| {})?;
         if mode == Mode::Write && index.in_memory() >= limits.memory_entries_max {
-            packs.sync()?;
-            index.flush()?;
+            index.flush(&|| packs.sync())?;
         }
+        Ok(())
+    };
+    for pack in &all {
+        catch_up_pack(pack, index, mode, &mut add)?;
     }
     Ok(next_pack)
 }
 
-fn catch_up_pack(pack: &Pack, index: &Index, mode: Mode) -> Result<()> {
+/// Reads what earlier upkeep left. What it says of packs that are not there is taken out before another pack can get such a number.
+pub(super) fn load_upkeep(dir: &Path, packs: &PackSet, mode: Mode) -> Result<(Condemned, Damaged)> {
+    let is_there = |pack| packs.present(pack).is_some();
+    let (condemned, condemned_whole) = Condemned::load(dir, is_there)?;
+    let (damaged, damaged_whole) = Damaged::load(dir, is_there)?;
+    if mode == Mode::Write {
+        if !condemned_whole {
+            condemned.store(dir)?;
+        }
+        if !damaged_whole {
+            damaged.store(dir)?;
+        }
+    }
+    Ok((condemned, damaged))
+}
+
+fn catch_up_pack(pack: &Pack, index: &Index, mode: Mode, add: &mut dyn FnMut(u32, &[FooterLine]) -> Result<()>) -> Result<()> {
     let start = PACK_HEADER_BYTES as u64;
     let end = pack.end();
     let narrow = |offset: u64| {
@@ -122,7 +148,7 @@ fn catch_up_pack(pack: &Pack, index: &Index, mode: Mode) -> Result<()> {
     let mut tail = end;
     for gap in &gaps {
         let range = u64::from(gap.start)..u64::from(gap.end);
-        let (last, records) = pack.replay(range, &mut |lines| index.add(pack.number(), lines))?;
+        let (last, records) = pack.replay(range, &mut |lines| add(pack.number(), lines))?;
         let at_the_end = u64::from(gap.end) == end;
         tail = if at_the_end { last } else { tail };
         index.cover(pack.number(), gap.start..if at_the_end { narrow(last)? } else { gap.end }, records);

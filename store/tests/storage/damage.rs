@@ -197,3 +197,13 @@ fn a_pack_taken_away_costs_its_own_chunks_only() {
     assert_eq!(left as u64, store.stats().unwrap().chunks);
     assert!((180..200).contains(&left), "{left}");
 }
+
+#[test]
+fn the_whole_index_folder_may_be_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(large(dir.path()));
+    fs::remove_dir_all(dir.path().join("index")).unwrap();
+    assert_has(&Store::open_read_only(dir.path()).unwrap(), 1..201);
+    assert!(!dir.path().join("index").exists(), "who only reads writes nothing");
+    assert_has(&Store::open_with(dir.path(), SMALL).unwrap(), 1..201);
+}

@@ -1,0 +1,179 @@
+//! What the handles of a store share: appending, sealing, writing the index, and the locks of upkeep.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+
+use super::{Appender, Inner, RecordAt, opening};
+use crate::chunk::record::RecordHeader;
+use crate::error::{Error, Result};
+use crate::pack::{FooterLine, Mode, OpenPack, Pack};
+use crate::upkeep::{Condemned, Damaged, DamagedChunk};
+
+/// Times [`super::Limits::memory_entries_max`] at which who appends waits until the index is written.
+const WAIT_FACTOR: usize = 8;
+
+/// Whose chunks a record brings.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// They are new.
+    New,
+    /// They are moved out of this pack.
+    Moved(u32),
+}
+
+impl Inner {
+    fn appender(&self) -> MutexGuard<'_, Appender> {
+        self.appender.lock().expect("nothing panics while it appends")
+    }
+
+    pub(crate) fn condemned(&self) -> RwLockReadGuard<'_, Condemned> {
+        self.condemned.read().expect("nothing panics while it condemns")
+    }
+
+    pub(crate) fn condemned_mut(&self) -> RwLockWriteGuard<'_, Condemned> {
+        self.condemned.write().expect("nothing panics while it condemns")
+    }
+
+    pub(crate) fn damaged(&self) -> MutexGuard<'_, Damaged> {
+        self.damaged.lock().expect("nothing panics while it notes damage")
+    }
+
+    /// Waits for its turn to unlink packs.
+    pub(crate) fn upkeep_turn(&self) -> MutexGuard<'_, ()> {
+        self.upkeep.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        match self.mode {
+            Mode::Write => Ok(()),
+            Mode::Read => Err(Error::Refused {
+                path: self.dir.display().to_string(),
+                why: "the store was opened for reading only; open it for writing to change it".to_owned(),
+            }),
+        }
+    }
+
+    pub(super) fn pack(&self, number: u32) -> Result<Pack> {
+        self.packs
+            .get(number)
+            .ok_or_else(|| Error::damaged(self.dir.display().to_string(), format!("pack {number} is not there (any more)")))
+    }
+
+    pub(super) fn append(&self, header: &RecordHeader, encoded: &Bytes) -> Result<RecordAt> {
+        self.append_from(header, encoded, Origin::New)
+    }
+
+    /// Appends a record of chunks that were found in pack `from` until now: from now on they are found here.
+    pub(crate) fn append_moved(&self, encoded: &Bytes, from: u32) -> Result<RecordAt> {
+        self.append_from(&RecordHeader::parse(encoded)?, encoded, Origin::Moved(from))
+    }
+
+    /// Only the short moves are done under the lock: what takes a sync or writes a run comes after it.
+    fn append_from(&self, header: &RecordHeader, encoded: &Bytes, origin: Origin) -> Result<RecordAt> {
+        self.check_writable()?;
+        let (at, full) = {
+            let mut appender = self.appender();
+            let (pack, full) = self.pack_for(&mut appender, encoded.len())?;
+            let offset = pack.append(encoded)?;
+            self.enter(pack.number, offset, header, origin)?;
+            (RecordAt { pack: pack.number, offset }, full)
+        };
+        if let Some(full) = full {
+            // Else it stays open: it is read as well, and what a failed sync left unsure is reported by the next `sync`.
+            if !full.is_closed() && self.packs.seal(&full).is_ok() {
+                self.write_index();
+            }
+        } else if self.index.in_memory() >= self.flush_at.load(Ordering::Relaxed) {
+            self.write_index();
+        }
+        Ok(at)
+    }
+
+    /// Enters an appended record in the index.
+    fn enter(&self, pack: u32, offset: u32, header: &RecordHeader, origin: Origin) -> Result<()> {
+        let lines: Vec<_> = FooterLine::of_record(offset, header).collect();
+        let condemned = self.condemned();
+        match origin {
+            // Who appends a chunk relies on it wherever it is found.
+            Origin::New => self.index.add(pack, &lines, &mut |at| condemned.save(at))?,
+            Origin::Moved(from) => self.index.replace(pack, &lines, from)?,
+        }
+        let len = u32::try_from(header.record_len()).unwrap_or(u32::MAX);
+        let end = offset.checked_add(len).expect("a pack ends before PACK_BYTES_MAX");
+        self.index.cover(pack, offset..end, 1);
+        Ok(())
+    }
+
+    /// Returns the pack that takes a record of `len` bytes: the active one or another, and then the one before, which is full.
+    fn pack_for(&self, appender: &mut Appender, len: usize) -> Result<(Arc<OpenPack>, Option<Arc<OpenPack>>)> {
+        if let Some(pack) = appender.active.as_ref().filter(|pack| pack.accepts(len, self.limits.pack_bytes_max)) {
+            return Ok((Arc::clone(pack), None));
+        }
+        let number = appender.next_pack;
+        let next = opening::after(number)?;
+        let pack = self.packs.create(number)?;
+        appender.next_pack = next;
+        Ok((Arc::clone(&pack), appender.active.replace(pack)))
+    }
+
+    /// Takes the pack that takes records away from who appends.
+    pub(super) fn take_active(&self) -> Option<Arc<OpenPack>> {
+        self.appender().active.take()
+    }
+
+    /// Lets nothing more be appended to `pack`.
+    pub(crate) fn end_appending(&self, pack: &Pack) {
+        let mut appender = self.appender();
+        if let Some(active) = appender.active.take_if(|active| active.number == pack.number()) {
+            active.close();
+        }
+    }
+
+    /// Writes the index if that is possible and nobody does: it is a cache, so what is not written now is written later or read from the packs.
+    pub(super) fn write_index(&self) {
+        if self.index.is_writing() && self.index.in_memory() < self.limits.memory_entries_max.saturating_mul(WAIT_FACTOR) {
+            return;
+        }
+        let written = self.index.flush(&|| self.packs.sync());
+        let kept = if written.is_ok() { 0 } else { self.index.in_memory() };
+        self.flush_at.store(kept + self.limits.memory_entries_max, Ordering::Relaxed);
+    }
+
+    /// Points the entry of `line` (of pack `pack`) there.
+    pub(crate) fn correct(&self, pack: u32, line: &FooterLine) -> Result<()> {
+        let _turn = self.appender();
+        self.index.correct(pack, line)
+    }
+
+    /// Notes damage, durably: what lies there is no longer found.
+    pub(crate) fn add_damage(&self, found: &[DamagedChunk]) -> Result<()> {
+        let mut damaged = self.damaged();
+        damaged.add(found)?;
+        damaged.store(&self.dir)?;
+        self.index.set_damaged(damaged.records());
+        Ok(())
+    }
+
+    /// Forgets damage in packs that go away.
+    pub(crate) fn forget_damage_in(&self, packs: &[u32]) -> Result<()> {
+        let mut damaged = self.damaged();
+        if damaged.forget(packs) {
+            damaged.store(&self.dir)?;
+            self.index.set_damaged(damaged.records());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.mode == Mode::Write {
+            // Best effort, as in `write_index`.
+            let _ = self.index.flush(&|| self.packs.sync());
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Sweeping: what a pack still holds of worth is copied, then it is no longer found, then its file is unlinked.
+//!
+//! Each step is durable before the next, so a kill in between leaves a pack too many and never one too few.
+
+use std::collections::HashSet;
+
+use super::condemned::{Batch, Place, parts, place};
+use super::gc::{GcReport, Plan};
+use crate::chunk::VerifiedChunk;
+use crate::chunk::record::{self, VerifiedRecord};
+use crate::error::{Error, Result};
+use crate::index::Dropped;
+use crate::pack::Pack;
+use crate::store::{ChunkAt, RecordAt, Store};
+
+/// Compression of records of which a part is copied.
+const LEVEL: i32 = 3;
+
+/// Carries out plans.
+pub(super) struct Sweep<'a> {
+    store: &'a Store,
+    dry_run: bool,
+    report: &'a mut GcReport,
+}
+
+/// A pack whose copies are made.
+struct Emptied {
+    plan: Plan,
+    dropped: Dropped,
+    copied_bytes: u64,
+}
+
+impl<'a> Sweep<'a> {
+    pub(super) fn new(store: &'a Store, dry_run: bool, report: &'a mut GcReport) -> Self {
+        Self { store, dry_run, report }
+    }
+
+    /// Carries out `plans`.
+    pub(super) fn run(mut self, plans: Vec<Plan>) -> Result<()> {
+        let mut emptied = Vec::new();
+        for plan in plans {
+            if !self.dry_run {
+                self.store.inner.end_appending(&plan.pack);
+            }
+            match self.empty(plan)? {
+                Some(done) => emptied.push(done),
+                None => self.report.packs_kept += 1,
+            }
+        }
+        let mut kept = Vec::new();
+        if !self.dry_run && !emptied.is_empty() {
+            (emptied, kept) = self.forget(emptied)?;
+            self.unlink(&emptied)?;
+        }
+        for done in &emptied {
+            self.count(done);
+        }
+        for done in kept {
+            self.report.packs_kept += 1;
+            self.report.copied_bytes += done.copied_bytes;
+            self.report.freed_bytes = self.report.freed_bytes.saturating_sub(done.copied_bytes);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, done: &Emptied) {
+        let report = &mut *self.report;
+        report.freed_bytes = (report.freed_bytes + done.plan.pack.stored_bytes()).saturating_sub(done.copied_bytes);
+        report.copied_bytes += done.copied_bytes;
+        *(if done.plan.is_dead() { &mut report.packs_unlinked } else { &mut report.packs_rewritten }) += 1;
+        report.chunks_swept += done.dropped.chunks;
+        report.chunks_waiting = report.chunks_waiting.saturating_sub(done.dropped.chunks);
+        report.waiting_raw_bytes = report.waiting_raw_bytes.saturating_sub(done.dropped.raw_bytes);
+    }
+
+    /// Copies what has to be kept of a pack; `None` when some of it cannot be read, so that the pack has to stay.
+    fn empty(&self, mut plan: Plan) -> Result<Option<Emptied>> {
+        let number = plan.pack.number();
+        let index = &self.store.inner.index;
+        {
+            let condemned = self.store.inner.condemned();
+            let saved: HashSet<_> = condemned.batches(number).iter().flat_map(Batch::saved).collect();
+            plan.doomed.retain(|place| !saved.contains(place));
+        }
+        let mut keep: Vec<Place> = Vec::new();
+        let mut dropped = Dropped::default();
+        let lines = plan.pack.lines(&mut |lines| {
+            for line in lines {
+                let here = ChunkAt { record: RecordAt { pack: number, offset: line.offset }, ordinal: line.ordinal };
+                if index.locate(&line.id)? == Some(here) {
+                    let at = place(line.offset, line.ordinal);
+                    if plan.doomed.binary_search(&at).is_ok() {
+                        dropped.chunks += 1;
+                        dropped.raw_bytes += u64::from(line.len);
+                    } else {
+                        keep.push(at);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        dropped.records = lines.records;
+        keep.sort_unstable();
+        let mut copied_bytes = 0;
+        for of_record in keep.chunk_by(|a, b| parts(*a).0 == parts(*b).0) {
+            match self.copy(&plan.pack, of_record) {
+                Ok(bytes) => copied_bytes += bytes,
+                Err(Error::Damaged { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(lines.whole.then_some(Emptied { plan, dropped, copied_bytes }))
+    }
+
+    /// Copies some chunks of one record; returns the bytes of the new one.
+    fn copy(&self, pack: &Pack, places: &[Place]) -> Result<u64> {
+        let (offset, _) = parts(places[0]);
+        let record = VerifiedRecord::decode(pack.read_record(offset)?).map_err(|error| pack.at_record(offset, error))?;
+        let encoded = if record.header().chunks.len() == places.len() {
+            record.encoded().clone()
+        } else {
+            let chunks: Vec<VerifiedChunk> = places.iter().filter_map(|at| record.chunk(parts(*at).1)).collect();
+            record::encode(record.header().kind, &chunks, LEVEL)?
+        };
+        if !self.dry_run {
+            self.store.inner.append_moved(&encoded, pack.number())?;
+        }
+        Ok(encoded.len() as u64)
+    }
+
+    /// Finds nothing in the emptied packs any more, durably; returns those, and the ones that stay because something in them was looked up
+    /// meanwhile.
+    fn forget(&self, emptied: Vec<Emptied>) -> Result<(Vec<Emptied>, Vec<Emptied>)> {
+        let inner = &self.store.inner;
+        inner.packs.sync()?;
+        let (gone, kept): (Vec<_>, Vec<_>) = {
+            // Nobody looks up now: what is not saved at this moment is not found by anybody after it.
+            let mut condemned = inner.condemned_mut();
+            let is_saved = |done: &Emptied| {
+                let mut saved = condemned.batches(done.plan.pack.number()).iter().flat_map(Batch::saved);
+                saved.any(|place| done.plan.doomed.binary_search(&place).is_ok())
+            };
+            let (gone, kept): (Vec<_>, Vec<_>) = emptied.into_iter().partition(|done| !is_saved(done) && done.plan.pack.hold());
+            for done in &gone {
+                inner.index.drop_pack(done.plan.pack.number(), done.dropped);
+                condemned.packs.remove(&done.plan.pack.number());
+            }
+            (gone, kept)
+        };
+        if !gone.is_empty() {
+            inner.index.rewrite(&|| inner.packs.sync())?;
+        }
+        Ok((gone, kept))
+    }
+
+    fn unlink(&self, emptied: &[Emptied]) -> Result<()> {
+        let inner = &self.store.inner;
+        let numbers: Vec<_> = emptied.iter().map(|done| done.plan.pack.number()).collect();
+        // The lists first: a number that is in one of them must not be given to another pack.
+        inner.condemned().store(&inner.dir)?;
+        inner.forget_damage_in(&numbers)?;
+        let next_lease = inner.leases.next();
+        numbers.iter().try_for_each(|&number| inner.packs.retire(number, next_lease))?;
+        inner.packs.sync_names()?;
+        inner.packs.release(inner.leases.oldest());
+        Ok(())
+    }
+}
