@@ -4,6 +4,7 @@
 //! source folder → [`ingest`] → records in a [`pack`] → [`manifest`] → [`restore`] → folder.
 
 pub mod chunk;
+pub mod delta;
 pub mod error;
 pub mod fsx;
 pub mod id;
@@ -14,6 +15,7 @@ mod map;
 pub mod pack;
 pub mod restore;
 pub mod store;
+pub mod upkeep;
 
 pub use error::{Error, Result};
 pub use id::{ChunkId, FileDigest, ManifestId};

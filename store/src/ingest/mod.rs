@@ -94,11 +94,15 @@ pub struct Ingested {
 
 /// Brings the folder `source` into `store` and returns its manifest; everything is durable when it returns.
 ///
+/// A lease protects it from garbage collection until then; who collects with no or a short grace period holds one of their own until the manifest is
+/// named as live.
+///
 /// # Errors
 /// A source that is missing, unreadable, holds a device, FIFO, socket, unsafe name or escaping link, or keeps changing; a full disk; cancelled.
 /// Bytes already appended stay as unreferenced chunks.
 pub fn ingest(store: &Store, source: &Path, options: &Options) -> Result<Ingested> {
     refuse_store_inside(store, source)?;
+    let _lease = store.lease();
     let root = Root::open(source)?;
     let mut cache = match &options.stat_cache {
         Some(path) if !options.verify => StatCache::open(path),

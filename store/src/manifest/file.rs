@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::chunk::ChunkKind;
-use crate::chunk::record::RecordHeader;
+use crate::chunk::{ChunkKind, VerifiedChunk};
 use crate::error::{At, Error, Result};
 use crate::id::{ChunkId, FileDigest, ManifestId};
 use crate::manifest::codec::{ManifestReader, Totals};
@@ -57,10 +56,24 @@ impl ManifestFile {
     /// # Errors
     /// [`crate::Error::NoChunk`] when the store lacks it, damaged, or I/O.
     pub fn extract(store: &Store, id: ManifestId, path: &Path) -> Result<Self> {
+        let _lease = store.lease();
+        let mut read = |id: &ChunkId| {
+            store.locate(id)?.ok_or(Error::NoChunk(*id))?;
+            store.peek(id)
+        };
+        Self::extract_with(&mut read, id, path)
+    }
+
+    /// Does as [`ManifestFile::extract`] with chunks that `read` gets.
+    pub(crate) fn extract_with(
+        read: &mut dyn FnMut(&ChunkId) -> Result<VerifiedChunk>,
+        id: ManifestId,
+        path: &Path,
+    ) -> Result<Self> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".tmp");
         let tmp: PathBuf = path.with_file_name(name);
-        let copied = copy_out(store, id, &tmp).and_then(|()| fs::rename(&tmp, path).at("rename to", path));
+        let copied = copy_out(read, id, &tmp).and_then(|()| fs::rename(&tmp, path).at("rename to", path));
         if copied.is_err() {
             // Best effort: the error to report is the first one.
             let _ = fs::remove_file(&tmp);
@@ -117,12 +130,13 @@ impl ManifestFile {
         wire::path_of(&self.bytes()[at..])
     }
 
-    /// Returns size, digest and chunk count of entry `number`; `None` for folders and links.
-    ///
-    /// # Panics
-    /// Never for a number below `totals().entries`.
+    /// Returns size, digest and chunk count of entry `number`; `None` for folders and links, and where there is no such entry: numbers that
+    /// came over the wire are looked up here first.
     #[must_use]
     pub fn file_of(&self, number: u32) -> Option<(u64, FileDigest, u32)> {
+        if number as usize >= self.offsets.len() {
+            return None;
+        }
         match self.entry_ref(number).kind {
             KindRef::File { size, digest, chunks } => Some((size, digest, chunks)),
             KindRef::Folder | KindRef::Symlink { .. } => None,
@@ -167,20 +181,21 @@ fn over_limit(id: ManifestId) -> Error {
     Error::Limit { what: format!("manifest {id}"), limit: format!("{MANIFEST_BYTES_MAX} bytes") }
 }
 
-fn copy_out(store: &Store, id: ManifestId, path: &Path) -> Result<()> {
-    let root = ChunkId::from(FileDigest::from(id));
-    let at = store.locate(&root)?.ok_or(Error::NoChunk(root))?;
+fn copy_out(read: &mut dyn FnMut(&ChunkId) -> Result<VerifiedChunk>, id: ManifestId, path: &Path) -> Result<()> {
+    let root = read(&FileDigest::from(id).into())?;
     let mut out = BufWriter::new(File::create(path).at("create", path)?);
-    match RecordHeader::parse(&store.read_record(at.record)?)?.kind {
-        ChunkKind::Content => out.write_all(store.read_chunk(&root, ChunkKind::Content)?.bytes()).at("write", path)?,
+    match root.kind() {
+        ChunkKind::Content => out.write_all(root.bytes()).at("write", path)?,
         ChunkKind::RecipePage => {
-            let page = |id| store.read_chunk(&id, ChunkKind::RecipePage).map(|chunk| chunk.bytes().clone());
-            let (size, chunks) = recipe::sums_of_root(root, &page(root)?)?;
+            let (size, chunks) = recipe::sums_of_root(root.id(), root.bytes())?;
             if size > MANIFEST_BYTES_MAX {
                 return Err(over_limit(id));
             }
-            recipe::walk(root.into(), size, chunks, &mut { page }, &mut |line| {
-                out.write_all(store.read_chunk(&line.id, ChunkKind::Content)?.bytes()).at("write", path)
+            let read = std::cell::RefCell::new(read);
+            let mut page = |id| read.borrow_mut()(&id).map(|chunk| chunk.bytes().clone());
+            recipe::walk(id.into(), size, chunks, &mut page, &mut |line| {
+                let chunk = read.borrow_mut()(&line.id)?;
+                out.write_all(chunk.bytes()).at("write", path)
             })?;
         }
     }

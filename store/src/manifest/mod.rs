@@ -9,6 +9,7 @@ mod order;
 pub mod path;
 pub mod platform;
 pub mod recipe;
+pub mod stream;
 pub mod table;
 mod wire;
 

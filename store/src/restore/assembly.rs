@@ -42,7 +42,7 @@ pub struct Assembly {
     pub(super) staging: Staging,
     pub(super) record_stats: bool,
     /// Content of an interrupted run is staged.
-    resumed: bool,
+    pub(super) resumed: bool,
     pages: Pages,
     page_bytes: AtomicU64,
     page_bytes_max: u64,
@@ -56,6 +56,7 @@ pub struct Assembly {
     kept_bytes: u64,
     seed_bytes: u64,
     resumed_bytes: u64,
+    pub(super) patch_bytes: u64,
     record_bytes: AtomicU64,
     _lock: FolderLock,
 }
@@ -112,6 +113,7 @@ impl Assembly {
             kept_bytes: 0,
             seed_bytes: 0,
             resumed_bytes: 0,
+            patch_bytes: 0,
             record_bytes: AtomicU64::new(0),
             _lock: lock,
             manifest,
@@ -203,12 +205,11 @@ impl Assembly {
     /// A recipe page is missing or damaged, too little space, something of others in the way, I/O on the target; a bad seed is not an
     /// error, its content is simply not used.
     pub fn take_local(&mut self, seeds: &[Seed]) -> Result<()> {
-        let table = match self.table.take() {
-            Some(table) => table,
-            None => {
-                let path = Target::table_path(&self.work, self.manifest.id());
-                ChunkTable::build(&path, &self.manifest, &self.layout, &|_| true, &mut |id| self.pages.read(&id))?
-            }
+        let table = if let Some(table) = self.table.take() {
+            table
+        } else {
+            let path = Target::table_path(&self.work, self.manifest.id());
+            ChunkTable::build(&path, &self.manifest, &self.layout, &|_| true, &mut |id| self.pages.read(&id))?
         };
         let mut content = Content::new(table, entries(&self.manifest));
         match self.staging.way() {
@@ -216,7 +217,10 @@ impl Assembly {
             Way::Update => self.look_in_place(&content, seeds)?,
         }
         if self.resumed {
-            self.resumed_bytes = content.verify_staged(self.tree())?;
+            // What patches have made is staged like what an interrupted run left; what of it is right counts for them first.
+            let staged = content.verify_staged(self.tree())?;
+            self.patch_bytes = self.patch_bytes.min(staged);
+            self.resumed_bytes = staged - self.patch_bytes;
         }
         for seed in seeds {
             self.seed_bytes += seeds::clone_whole(&content, self.tree(), seed)?;
@@ -293,6 +297,7 @@ impl Assembly {
             kept_bytes: self.kept_bytes,
             seed_bytes: self.seed_bytes,
             resumed_bytes: self.resumed_bytes,
+            patch_bytes: self.patch_bytes,
             record_bytes: self.record_bytes.load(Ordering::Relaxed),
         }
     }

@@ -70,7 +70,7 @@ impl Content {
     /// Believes what is staged from an interrupted run as far as its hashes are right, and returns how many bytes that is.
     pub(super) fn verify_staged(&self, tree: Tree<'_>) -> Result<u64> {
         let good = AtomicU64::new(0);
-        self.for_each_file_part(tree.layout, &self.offsets, &self.table, &|placed, ordinals, offset| {
+        for_each_file_part(tree.layout, &self.offsets, &self.table, &|placed, ordinals, offset| {
             if !self.kept.has(placed.entry) {
                 good.fetch_add(self.verify_part(tree, placed, ordinals, offset), Ordering::Relaxed);
             }
@@ -176,7 +176,7 @@ impl Content {
     pub(super) fn draw(&self, tree: Tree<'_>, source: &Source<'_>) -> Result<u64> {
         let written = AtomicU64::new(0);
         let offsets = Offsets::of(source.table);
-        self.for_each_file_part(source.layout, &offsets, source.table, &|placed, ordinals, mut offset| {
+        for_each_file_part(source.layout, &offsets, source.table, &|placed, ordinals, mut offset| {
             let mut file = None;
             let mut buffer = Vec::new();
             for ordinal in ordinals {
@@ -199,32 +199,31 @@ impl Content {
         Ok(written.into_inner())
     }
 
-    /// Calls `work` in parallel for each file of `layout` with some or all of its ordinals and the offset of the first of them.
-    fn for_each_file_part(
-        &self,
-        layout: &Layout,
-        offsets: &Offsets,
-        table: &ChunkTable,
-        work: &(dyn Fn(Placed, Range<u32>, u64) -> Result<()> + Sync),
-    ) -> Result<()> {
-        let chunks = layout.chunks();
-        parallel::for_each(chunks.div_ceil(BLOCK) as usize, parallel::cores(), Take::One, &|block| {
-            let block = u32::try_from(block).unwrap_or(u32::MAX);
-            let end = chunks.min((block + 1).saturating_mul(BLOCK));
-            let mut next = block * BLOCK;
-            while let Some(placed) = layout.file_at(next).filter(|_| next < end) {
-                let stop = end.min(placed.first + placed.chunks);
-                work(placed, next..stop, offsets.between(table, placed.first, next))?;
-                next = stop;
-            }
-            Ok(())
-        })
-    }
-
     /// Believes that the whole file of `placed` is where it belongs.
     pub(super) fn believe(&self, placed: Placed) {
         for ordinal in placed.first..placed.first + placed.chunks {
             self.have.add(ordinal);
         }
     }
+}
+
+/// Calls `work` in parallel for each file of `layout` with some or all of its ordinals and the offset of the first of them.
+fn for_each_file_part(
+    layout: &Layout,
+    offsets: &Offsets,
+    table: &ChunkTable,
+    work: &(dyn Fn(Placed, Range<u32>, u64) -> Result<()> + Sync),
+) -> Result<()> {
+    let chunks = layout.chunks();
+    parallel::for_each(chunks.div_ceil(BLOCK) as usize, parallel::cores(), Take::One, &|block| {
+        let block = u32::try_from(block).unwrap_or(u32::MAX);
+        let end = chunks.min((block + 1).saturating_mul(BLOCK));
+        let mut next = block * BLOCK;
+        while let Some(placed) = layout.file_at(next).filter(|_| next < end) {
+            let stop = end.min(placed.first + placed.chunks);
+            work(placed, next..stop, offsets.between(table, placed.first, next))?;
+            next = stop;
+        }
+        Ok(())
+    })
 }

@@ -40,6 +40,7 @@ pub struct Got {
 /// # Errors
 /// The store lacks something or it is damaged, `dest` is in the way, I/O.
 pub fn get(store: &Store, manifest: ManifestId, dest: &Path, seed: Option<&Path>, workers: usize) -> Result<Got> {
+    let _lease = store.lease();
     let (dest, _) = target::look(dest)?;
     let above = fsx::folder_of(&dest);
     fs::create_dir_all(above).at("create folder", above)?;

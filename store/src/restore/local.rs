@@ -80,6 +80,7 @@ pub fn stream_local(
     ordinals: &[Range<u32>],
     sink: &mut dyn FnMut(VerifiedRecord) -> Result<()>,
 ) -> Result<()> {
+    let _lease = store.lease();
     let mut runs = Runs::new(ordinals_of(ordinals.to_vec()));
     while let Some(run) = runs.next(store, table)? {
         sink(VerifiedRecord::decode(store.read_record(run.record)?)?)?;

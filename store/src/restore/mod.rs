@@ -4,7 +4,7 @@
 //! [`Assembly::accept`] may be called from several threads at once. The order of calls:
 //!
 //! 1. [`Assembly::open`]: finishes an interrupted switch, opens the staging folder;
-//! 2. [`Assembly::learn_recipes`] from seeds, then [`Assembly::missing_recipes`] and [`Assembly::add_page`] until none is missing;
+//! 2. [`Assembly::take_patch`], where there are patches; [`Assembly::learn_recipes`] from seeds, then [`Assembly::missing_recipes`] and [`Assembly::add_page`] until none is missing;
 //! 3. [`Assembly::take_local`]: what is in place, staged, or in seeds;
 //! 4. [`Assembly::missing`] and [`Assembly::accept`] until nothing is missing;
 //! 5. [`Assembly::finish`].
@@ -19,6 +19,7 @@ mod local;
 mod needed;
 mod pages;
 mod parallel;
+mod patched;
 mod seeds;
 mod staging;
 mod stat_record;
@@ -53,7 +54,7 @@ pub struct Seed {
     pub table: ChunkTable,
 }
 
-/// Bytes by where they came from; the four kinds add up to `bytes` when the assembly is complete, repeated content counted each time.
+/// Bytes by where they came from; the five kinds add up to `bytes` when the assembly is complete, repeated content counted each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// Files in the target.
@@ -66,6 +67,8 @@ pub struct Tally {
     pub seed_bytes: u64,
     /// Raw bytes found already verified in the staging folder of an interrupted run.
     pub resumed_bytes: u64,
+    /// Raw bytes made by patches in this run.
+    pub patch_bytes: u64,
     /// Raw bytes brought by records.
     pub record_bytes: u64,
 }

@@ -60,8 +60,9 @@ pub(super) fn ranges_of(numbers: &[u32]) -> Vec<Range<u32>> {
 }
 
 fn prefix(id: &ChunkId) -> [u32; 2] {
-    let [a, b, c, d, e, f, g, h, ..] = *id.as_bytes();
-    [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])]
+    let (high, rest) = id.as_bytes().split_first_chunk().expect("an id has 32 bytes");
+    let low = rest.first_chunk().expect("an id has 32 bytes");
+    [u32::from_be_bytes(*high), u32::from_be_bytes(*low)]
 }
 
 #[cfg(test)]

@@ -106,8 +106,7 @@ fn read_page(input: &mut impl Read) -> Option<Vec<u8>> {
 }
 
 fn key(id: &ChunkId) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *id.as_bytes();
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    u64::from_be_bytes(*id.as_bytes().first_chunk().expect("an id has 32 bytes"))
 }
 
 fn lock(inner: &Mutex<Inner>) -> std::sync::MutexGuard<'_, Inner> {

@@ -61,8 +61,8 @@ impl StatRecord {
 
     /// Says whether `stat` is what entry `number` looked like.
     pub(super) fn agrees(&self, number: u32, stat: &Stat) -> bool {
-        let start = HEADER_BYTES + number as usize * LINE_BYTES;
-        self.map.get(start..start + LINE_BYTES).is_some_and(|line| line != [0; LINE_BYTES] && line == line_of(stat))
+        let at = HEADER_BYTES + number as usize * LINE_BYTES;
+        self.map.get(at..at + LINE_BYTES).is_some_and(|line| line != [0; LINE_BYTES] && line == line_of(stat))
     }
 
     /// Records the files of `manifest` in `dest`. Not durable: what a power cut leaves is checked when it is opened.
@@ -94,13 +94,13 @@ impl StatRecord {
 
 /// The line of a file that cannot change unseen from now on, else zeros.
 fn trusted_line(root: &OwnedFd, manifest: &ManifestFile, number: u32, now: i64) -> [u8; LINE_BYTES] {
-    let stat = manifest.file_of(number).and_then(|(size, ..)| {
+    let found = manifest.file_of(number).and_then(|(size, ..)| {
         let stat = rustix::fs::statat(root, manifest.path_of(number), AtFlags::SYMLINK_NOFOLLOW).ok()?;
         let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && u64::try_from(stat.st_size) == Ok(size);
         let tick = if now % 1_000_000_000 == 0 { TICK_COARSE_NANOS } else { TICK_NANOS };
         (ours && nanos(stat.st_ctime, stat.st_ctime_nsec) < now - tick).then_some(stat)
     });
-    stat.map_or([0; LINE_BYTES], |stat| line_of(&stat))
+    found.map_or([0; LINE_BYTES], |stat| line_of(&stat))
 }
 
 fn line_of(stat: &Stat) -> [u8; LINE_BYTES] {

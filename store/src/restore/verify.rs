@@ -13,7 +13,7 @@ use crate::id::ChunkId;
 use crate::manifest::table::ChunkTable;
 
 /// Opens the regular file `name` in `dir` for reading, never waiting (a FIFO) and never following a link; `None` if it is none.
-pub(super) fn open_regular(dir: BorrowedFd<'_>, name: &str) -> Option<File> {
+pub(super) fn open_regular(dir: BorrowedFd<'_>, name: impl rustix::path::Arg) -> Option<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?;
     let stat = rustix::fs::fstat(&file).ok()?;

@@ -13,6 +13,7 @@ use crate::manifest::file::ManifestFile;
 use crate::manifest::recipe;
 use crate::manifest::table::ChunkTable;
 use crate::store::Store;
+use crate::upkeep::Lease;
 
 use super::local::{Run, Runs, ordinals_of};
 
@@ -23,6 +24,8 @@ const LEVEL: i32 = 3;
 ///
 /// No record holds a chunk that was not asked for. Blocking: it reads packs and compresses.
 pub struct WireStream {
+    /// What is located stays readable until it is sent.
+    _lease: Lease,
     store: Store,
     wanted: Wanted,
     gathered: Vec<VerifiedChunk>,
@@ -62,7 +65,7 @@ impl WireStream {
     }
 
     fn new(store: Store, wanted: Wanted, kind: ChunkKind) -> Self {
-        Self { store, wanted, gathered: Vec::new(), gathered_bytes: 0, kind, ended: false }
+        Self { _lease: store.lease(), store, wanted, gathered: Vec::new(), gathered_bytes: 0, kind, ended: false }
     }
 
     /// Returns the next encoded record, `None` at the end.

@@ -138,7 +138,7 @@ fn what_the_user_added_where_a_file_must_go_refuses_the_update() {
     let seed = room.seed(&room.path("dest"), old);
     match room.install(new, true, &[seed]) {
         Err(Error::Refused { path, why }) => {
-            assert!(path.ends_with("data/01/mine") && why.contains("move it away"), "{path}: {why}")
+            assert!(path.ends_with("data/01/mine") && why.contains("move it away"), "{path}: {why}");
         }
         other => panic!("{other:?}"),
     }

@@ -8,6 +8,10 @@ use consign_store::restore::WireStream;
 
 use crate::support::{Room, noise, put, sample};
 
+fn whole(start: u32, end: u32) -> Vec<std::ops::Range<u32>> {
+    std::iter::once(start..end).collect()
+}
+
 fn all(mut stream: WireStream) -> Vec<VerifiedRecord> {
     let mut out = Vec::new();
     while let Some(record) = stream.next_record().unwrap() {
@@ -26,7 +30,7 @@ fn a_full_download_is_the_records_of_the_pack() {
     let (done, manifest) = room.publish(&room.path("source"));
     let table = Arc::new(room.table(&manifest));
     let len = table.len();
-    let records = all(WireStream::chunks(room.store.clone(), Arc::clone(&table), vec![0..len]));
+    let records = all(WireStream::chunks(room.store.clone(), Arc::clone(&table), whole(0, len)));
     let mut sent = 0;
     for record in &records {
         let first = record.chunks().next().unwrap().id();
@@ -61,9 +65,9 @@ fn recipes_are_the_pages_of_the_asked_entries() {
     let manifest = Arc::new(manifest);
     let entries = u32::try_from(manifest.totals().entries).unwrap();
     let big = manifest.find("lib/big.dat").unwrap();
-    let one = all(WireStream::recipes(room.store.clone(), Arc::clone(&manifest), vec![big..big + 1]));
+    let one = all(WireStream::recipes(room.store.clone(), Arc::clone(&manifest), whole(big, big + 1)));
     let ids: Vec<_> = one.iter().flat_map(|record| record.header().chunks.iter().map(|line| line.id)).collect();
     assert_eq!(ids, vec![manifest.file_of(big).unwrap().1.into()]);
-    let every = all(WireStream::recipes(room.store.clone(), manifest, vec![0..entries + 5]));
+    let every = all(WireStream::recipes(room.store.clone(), manifest, whole(0, entries + 5)));
     assert!(every.iter().map(|record| record.header().chunks.len()).sum::<usize>() >= 3);
 }

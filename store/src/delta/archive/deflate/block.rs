@@ -1,0 +1,196 @@
+//! One block: its symbols, and the cheapest of the three ways to write it, as zlib chooses.
+
+use super::bits::Bits;
+use super::huffman::{CODE_BITS_MAX, Code};
+use super::tables::{
+    BLOCK_END, DISTANCE_EXTRA, DISTANCES, LENGTH_CODE_EXTRA, LENGTH_CODE_ORDER, LENGTH_EXTRA, LENGTHS, LITERALS, distance,
+    fixed_len, length,
+};
+
+/// Longest code of code lengths, bits.
+const LENGTH_CODE_BITS_MAX: usize = 7;
+/// Longest stored block, bytes.
+const STORED_BYTES_MAX: usize = 65_535;
+/// Code length symbols that repeat: the last length 3 to 6 times, zero 3 to 10 times, zero 11 to 138 times.
+const REPEAT: usize = 16;
+const ZEROS: usize = 17;
+const MANY_ZEROS: usize = 18;
+
+/// A literal byte, or a match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Symbol {
+    /// 0 for a literal.
+    distance: u16,
+    /// The byte, or the length less 3.
+    value: u8,
+}
+
+/// The symbols of a block so far.
+#[derive(Debug)]
+pub(super) struct Block {
+    symbols: Vec<Symbol>,
+    full: usize,
+    literals: [u32; LITERALS],
+    distances: [u32; DISTANCES],
+}
+
+impl Block {
+    /// Makes a block that is full with `full` symbols.
+    pub(super) fn new(full: usize) -> Self {
+        let mut block = Self { symbols: Vec::with_capacity(full), full, literals: [0; LITERALS], distances: [0; DISTANCES] };
+        block.literals[BLOCK_END] = 1;
+        block
+    }
+
+    /// Adds a literal and says whether the block is full.
+    pub(super) fn literal(&mut self, byte: u8) -> bool {
+        self.symbols.push(Symbol { distance: 0, value: byte });
+        self.literals[usize::from(byte)] += 1;
+        self.symbols.len() == self.full
+    }
+
+    /// Adds a match of 3 to 258 bytes, 1 to 32768 back, and says whether the block is full.
+    pub(super) fn found(&mut self, len: usize, back: usize) -> bool {
+        self.symbols.push(Symbol { distance: back as u16, value: (len - 3) as u8 });
+        self.literals[BLOCK_END + 1 + length(len).symbol] += 1;
+        self.distances[distance(back).symbol] += 1;
+        self.symbols.len() == self.full
+    }
+
+    /// Writes the block and begins the next; `plain` is what it stands for.
+    pub(super) fn write(&mut self, plain: &[u8], last: bool, bits: &mut Bits) {
+        let literals = Code::of_frequencies(&self.literals, CODE_BITS_MAX);
+        let distances = Code::of_frequencies(&self.distances, CODE_BITS_MAX);
+        let lens = Lengths::of(&literals, &distances);
+        let own = (3 + lens.bits() + self.bits_by(&literals.lens, &distances.lens)).div_ceil(8);
+        let fixed_lens: Vec<u8> = (0..LITERALS + 2).map(fixed_len).collect();
+        let fixed = (3 + self.bits_by(&fixed_lens, &[5; DISTANCES])).div_ceil(8);
+        let last = u32::from(last);
+        if plain.len() + 4 <= own.min(fixed) && plain.len() <= STORED_BYTES_MAX {
+            bits.put(last, 3);
+            bits.align();
+            let len = plain.len() as u16;
+            bits.bytes.extend_from_slice(&len.to_le_bytes());
+            bits.bytes.extend_from_slice(&(!len).to_le_bytes());
+            bits.bytes.extend_from_slice(plain);
+        } else if fixed <= own {
+            bits.put(2 + last, 3);
+            let distances = Code::of_lens(vec![5; DISTANCES], DISTANCES - 1);
+            self.write_symbols(&Code::of_lens(fixed_lens, LITERALS + 1), &distances, bits);
+        } else {
+            bits.put(4 + last, 3);
+            lens.write(literals.last + 1, distances.last + 1, bits);
+            self.write_symbols(&literals, &distances, bits);
+        }
+        if last == 1 {
+            bits.align();
+        }
+        self.symbols.clear();
+        self.literals = [0; LITERALS];
+        self.literals[BLOCK_END] = 1;
+        self.distances = [0; DISTANCES];
+    }
+
+    /// Bits of all symbols with codes of the given lengths.
+    fn bits_by(&self, literals: &[u8], distances: &[u8]) -> usize {
+        let literal = |(symbol, &count): (usize, &u32)| {
+            let extra = symbol.checked_sub(BLOCK_END + 1).map_or(0, |symbol| LENGTH_EXTRA[symbol]);
+            count as usize * usize::from(literals[symbol] + extra)
+        };
+        let distance = |(symbol, &count): (usize, &u32)| count as usize * usize::from(distances[symbol] + DISTANCE_EXTRA[symbol]);
+        self.literals.iter().enumerate().map(literal).sum::<usize>()
+            + self.distances.iter().enumerate().map(distance).sum::<usize>()
+    }
+
+    fn write_symbols(&self, literals: &Code, distances: &Code, bits: &mut Bits) {
+        let put = |code: &Code, symbol: usize, bits: &mut Bits| {
+            bits.put(u32::from(code.codes[symbol]), u32::from(code.lens[symbol]));
+        };
+        for symbol in &self.symbols {
+            if symbol.distance == 0 {
+                put(literals, usize::from(symbol.value), bits);
+                continue;
+            }
+            let len = length(usize::from(symbol.value) + 3);
+            put(literals, BLOCK_END + 1 + len.symbol, bits);
+            bits.put(len.extra, len.extra_bits);
+            let back = distance(usize::from(symbol.distance));
+            put(distances, back.symbol, bits);
+            bits.put(back.extra, back.extra_bits);
+        }
+        put(literals, BLOCK_END, bits);
+    }
+}
+
+/// The lengths of both codes, run by run, and the code for them.
+struct Lengths {
+    /// Symbol, and what its extra bits say.
+    runs: Vec<(usize, u32)>,
+    code: Code,
+    /// Code lengths that are written.
+    written: usize,
+}
+
+impl Lengths {
+    fn of(literals: &Code, distances: &Code) -> Self {
+        let mut runs = Vec::new();
+        push_runs(&literals.lens[..=literals.last], &mut runs);
+        push_runs(&distances.lens[..=distances.last], &mut runs);
+        let mut frequencies = [0; LENGTHS];
+        for (symbol, _) in &runs {
+            frequencies[*symbol] += 1;
+        }
+        let code = Code::of_frequencies(&frequencies, LENGTH_CODE_BITS_MAX);
+        let written = (4..=LENGTHS).rev().find(|&count| count == 4 || code.lens[LENGTH_CODE_ORDER[count - 1]] > 0);
+        Self { runs, code, written: written.unwrap_or(4) }
+    }
+
+    fn bits(&self) -> usize {
+        let of = |&(symbol, _): &(usize, u32)| usize::from(self.code.lens[symbol] + LENGTH_CODE_EXTRA[symbol]);
+        5 + 5 + 4 + 3 * self.written + self.runs.iter().map(of).sum::<usize>()
+    }
+
+    fn write(&self, literals: usize, distances: usize, bits: &mut Bits) {
+        bits.put((literals - 257) as u32, 5);
+        bits.put((distances - 1) as u32, 5);
+        bits.put((self.written - 4) as u32, 4);
+        for symbol in &LENGTH_CODE_ORDER[..self.written] {
+            bits.put(u32::from(self.code.lens[*symbol]), 3);
+        }
+        for &(symbol, extra) in &self.runs {
+            bits.put(u32::from(self.code.codes[symbol]), u32::from(self.code.lens[symbol]));
+            bits.put(extra, u32::from(LENGTH_CODE_EXTRA[symbol]));
+        }
+    }
+}
+
+/// Splits code lengths into runs: longest first, seven at once after a new length.
+fn push_runs(lens: &[u8], runs: &mut Vec<(usize, u32)>) {
+    let mut rest = lens;
+    let mut before = None;
+    while let Some(&len) = rest.first() {
+        let same = rest.iter().take_while(|&&other| other == len).count();
+        let most = match len {
+            0 => 138,
+            _ if before == Some(len) => 6,
+            _ => 7,
+        };
+        let run = same.min(most);
+        let symbol = usize::from(len);
+        let repeated = if len > 0 && before != Some(len) { run - 1 } else { run };
+        if len == 0 && run >= 11 {
+            runs.push((MANY_ZEROS, run as u32 - 11));
+        } else if len == 0 && run >= 3 {
+            runs.push((ZEROS, run as u32 - 3));
+        } else if len > 0 && repeated >= 3 {
+            if repeated < run {
+                runs.push((symbol, 0));
+            }
+            runs.push((REPEAT, repeated as u32 - 3));
+        } else {
+            runs.extend(std::iter::repeat_n((symbol, 0), run));
+        }
+        before = Some(len);
+        rest = &rest[run..];
+    }
+}

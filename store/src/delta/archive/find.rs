@@ -1,0 +1,106 @@
+//! Where content has deflate streams.
+//!
+//! Nothing that an archive says of itself is believed. Whatever looks like the header of a zip member or of a gzip stream is tried, from
+//! the front on, and what inflates to its own end is a stream, wherever it lies: in a zip, gzip, deb, or behind a program that unpacks
+//! itself. So there is no list of members to overlap, no length to lie, and a member that is encrypted, stored or cut short is no stream.
+
+use super::inflate::Inflater;
+use super::{PLAIN_BYTES_MAX, STREAMS_MAX};
+
+/// Shorter streams are left as they are.
+const PACKED_BYTES_MIN: usize = 48;
+/// Plain bytes for nothing after which no more is tried.
+const WASTED_BYTES_MAX: usize = 256 << 20;
+/// Longest name or comment of a gzip stream, bytes.
+const GZIP_TEXT_BYTES_MAX: usize = 4096;
+
+/// A deflate stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stream {
+    /// Its first byte.
+    pub(super) start: usize,
+    /// Its length.
+    pub(super) packed: usize,
+    /// The length of what it stands for.
+    pub(super) plain: usize,
+}
+
+impl Stream {
+    pub(super) fn bytes(self, of: &[u8]) -> &[u8] {
+        &of[self.start..self.start + self.packed]
+    }
+}
+
+/// Finds the streams of `content`, in order, without overlap; at most [`STREAMS_MAX`] with [`PLAIN_BYTES_MAX`] together.
+pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
+    let mut found = Vec::new();
+    let mut inflater = Inflater::new();
+    let (mut at, mut plain_left, mut waste_left) = (0, PLAIN_BYTES_MAX, WASTED_BYTES_MAX);
+    while let Some(header) = next_header(content, at) {
+        at = header + 1;
+        let Some(start) = stream_behind(content, header) else { continue };
+        let mut plain = 0;
+        let whole = inflater.whole(&content[start..], &mut |bytes| {
+            plain += bytes.len();
+            plain <= plain_left
+        });
+        if let Some((packed, plain)) = whole {
+            if packed >= PACKED_BYTES_MIN {
+                found.push(Stream { start, packed, plain });
+                plain_left -= plain;
+            }
+            at = start + packed;
+        } else if plain > waste_left {
+            break;
+        } else {
+            waste_left -= plain;
+        }
+        if found.len() == STREAMS_MAX {
+            break;
+        }
+    }
+    found
+}
+
+/// The next place that looks like a header, from `at` on.
+fn next_header(content: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += content.get(at..)?.iter().position(|&byte| byte == b'P' || byte == 0x1f)?;
+        let here = &content[at..];
+        if here.starts_with(b"PK\x03\x04") || here.starts_with(&[0x1f, 0x8b, 8]) {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+/// Where the deflate stream behind the header at `at` should begin.
+fn stream_behind(content: &[u8], at: usize) -> Option<usize> {
+    let header = &content[at..];
+    let len = if header[0] == b'P' { zip_header_len(header) } else { gzip_header_len(header) };
+    len.map(|len| at + len).filter(|start| *start < content.len())
+}
+
+fn zip_header_len(header: &[u8]) -> Option<usize> {
+    let field = |at: usize| Some(usize::from(u16::from_le_bytes(*header.get(at..)?.first_chunk()?)));
+    let (flags, method) = (field(6)?, field(8)?);
+    let encrypted = flags & 1 != 0;
+    if encrypted || method != 8 { None } else { Some(30 + field(26)? + field(28)?) }
+}
+
+fn gzip_header_len(header: &[u8]) -> Option<usize> {
+    let flags = *header.get(3)?;
+    if flags & 0xe0 != 0 {
+        return None;
+    }
+    let mut at = 10;
+    if flags & 4 != 0 {
+        at += 2 + usize::from(u16::from_le_bytes(*header.get(at..)?.first_chunk()?));
+    }
+    for text in [8, 16] {
+        if flags & text != 0 {
+            at += 1 + header.get(at..)?.iter().take(GZIP_TEXT_BYTES_MAX).position(|&byte| byte == 0)?;
+        }
+    }
+    Some(if flags & 2 != 0 { at + 2 } else { at })
+}

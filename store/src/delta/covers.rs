@@ -1,0 +1,162 @@
+//! Which stretches of the target are made from which stretches of the base.
+
+use super::matcher::{KEY_BYTES, Matcher, common_prefix, equal_bytes, resemblance};
+use super::window::Cover;
+
+/// Bytes ahead over which the present alignment is judged.
+const JUDGE_BYTES: usize = 32;
+/// Equal bytes of them that keep it without a look at others.
+const JUDGE_EQUAL: u32 = 26;
+/// Points by which another alignment must be better.
+const GAIN_MIN: i64 = 10;
+/// Alignments that are tried without the index.
+const RECENT: usize = 8;
+/// Places without a match after which every second is skipped, then more.
+const MISSES_STEP: usize = 256;
+/// Most places that are skipped.
+const SKIP_MAX: usize = 16;
+
+/// A place of the target that is the same as a place of the base.
+#[derive(Debug, Clone, Copy)]
+struct Anchor {
+    target: usize,
+    base: usize,
+}
+
+/// Finds covers: in order, without overlap, each within both.
+pub(super) fn find(base: &[u8], target: &[u8]) -> Vec<Cover> {
+    if base.is_empty() || target.is_empty() {
+        return Vec::new();
+    }
+    extend(base, target, &anchors(base, target))
+}
+
+/// Finds the places where the alignment changes.
+fn anchors(base: &[u8], target: &[u8]) -> Vec<Anchor> {
+    // The start against the start costs nothing to try: files that changed little never need the index.
+    let matcher = std::cell::OnceCell::new();
+    let mut anchors = vec![Anchor { target: 0, base: 0 }];
+    let mut recent = [0_isize; RECENT];
+    let mut misses = 0;
+    let mut at = 0;
+    while at < target.len() {
+        let here = at.checked_add_signed(recent[0]).filter(|&here| here < base.len());
+        let mut present = 0;
+        if let Some(here) = here {
+            let same = common_prefix(&base[here..], &target[at..]);
+            if same > 0 {
+                at += same;
+                misses = 0;
+                continue;
+            }
+            if stays_good(&base[here..], &target[at..]) {
+                at += 1;
+                continue;
+            }
+            present = resemblance(&base[here..], &target[at..]);
+        }
+        let matcher = matcher.get_or_init(|| Matcher::new(base));
+        if let Some(found) = better(matcher, base, target, at, &recent, present + GAIN_MIN) {
+            let shift = found.cast_signed() - at.cast_signed();
+            let place = recent.iter().position(|&known| known == shift).unwrap_or(RECENT - 1);
+            recent.copy_within(..place, 1);
+            recent[0] = shift;
+            anchors.push(Anchor { target: at, base: found });
+            misses = 0;
+            at += KEY_BYTES.min(target.len() - at);
+        } else {
+            misses += 1;
+            at += 1 + (misses / MISSES_STEP).min(SKIP_MAX);
+        }
+    }
+    anchors
+}
+
+fn stays_good(base: &[u8], target: &[u8]) -> bool {
+    let (base, _) = base.as_chunks::<8>();
+    let (target, _) = target.as_chunks::<8>();
+    let pairs = base.iter().zip(target).take(JUDGE_BYTES / 8);
+    let equal: u32 = pairs.map(|(base, target)| equal_bytes(u64::from_le_bytes(*base) ^ u64::from_le_bytes(*target))).sum();
+    equal >= JUDGE_EQUAL
+}
+
+/// Finds a place of the base that scores above `floor`: by recent alignments, then by the index.
+fn better(matcher: &Matcher<'_>, base: &[u8], target: &[u8], at: usize, recent: &[isize], floor: i64) -> Option<usize> {
+    let mut best = None;
+    let mut floor = floor;
+    for &shift in &recent[1..] {
+        let Some(place) = at.checked_add_signed(shift).filter(|&place| place < base.len()) else { continue };
+        let score = resemblance(&base[place..], &target[at..]);
+        if score > floor {
+            floor = score;
+            best = Some(place);
+        }
+    }
+    matcher.best(target, at, floor).map(|(place, _)| place).or(best)
+}
+
+/// Extends anchors in both directions as far as it pays, and settles overlaps.
+fn extend(base: &[u8], target: &[u8], anchors: &[Anchor]) -> Vec<Cover> {
+    let mut covers = Vec::with_capacity(anchors.len());
+    let mut back = 0;
+    for (index, anchor) in anchors.iter().enumerate() {
+        let next = anchors.get(index + 1);
+        let room = next.map_or(target.len(), |next| next.target) - anchor.target;
+        let mut forward = forward(&base[anchor.base..], &target[anchor.target..][..room]);
+        let mut next_back = next.map_or(0, |next| backward(&base[..next.base], &target[next.target - room..next.target]));
+        if let Some(next) = next
+            && forward + next_back > room
+        {
+            let overlap = forward + next_back - room;
+            let from = anchor.target + forward - overlap;
+            let keep = settle(
+                &target[from..from + overlap],
+                &base[anchor.base + forward - overlap..][..overlap],
+                &base[next.base - next_back..][..overlap],
+            );
+            forward = forward - overlap + keep;
+            next_back -= keep;
+        }
+        if forward + back > 0 {
+            covers.push(Cover {
+                target: (anchor.target - back) as u64,
+                base: (anchor.base - back) as u64,
+                len: (forward + back) as u64,
+            });
+        }
+        back = next_back;
+    }
+    covers
+}
+
+/// Returns the length at which equal bytes outweigh different ones the most.
+fn forward(base: &[u8], target: &[u8]) -> usize {
+    weigh(base.iter().zip(target))
+}
+
+fn backward(base: &[u8], target: &[u8]) -> usize {
+    weigh(base.iter().rev().zip(target.iter().rev()))
+}
+
+fn weigh<'a>(pairs: impl Iterator<Item = (&'a u8, &'a u8)>) -> usize {
+    let (mut score, mut best, mut len) = (0_i64, 0, 0);
+    for (index, (base, target)) in pairs.enumerate() {
+        score += if base == target { 1 } else { -1 };
+        if score > best {
+            (best, len) = (score, index + 1);
+        }
+    }
+    len
+}
+
+/// Splits an overlap: returns how much of it is better left to the earlier cover.
+fn settle(target: &[u8], earlier: &[u8], later: &[u8]) -> usize {
+    let (mut score, mut best, mut keep) = (0_i64, 0, 0);
+    for (index, &byte) in target.iter().enumerate() {
+        score += i64::from(earlier[index] == byte) - i64::from(later[index] == byte);
+        if score > best {
+            (best, keep) = (score, index + 1);
+        }
+    }
+    keep
+}

@@ -1,0 +1,157 @@
+//! Building a patch.
+
+use std::borrow::Cow;
+
+use super::coder::Encoder;
+use super::covers;
+use super::format::{BASES_MAX, BaseRef, Frame, Header, Limits, WINDOW_BYTES};
+use super::window::{Bases, Cover, Literals, Model, PAD};
+use crate::error::{Error, Result};
+use crate::manifest::recipe;
+
+/// Literal bytes of a window above which they are compressed apart: models are slow where much is new.
+const MODELLED_BYTES_MAX: usize = 384 << 10;
+/// The zstd level of literals.
+const ZSTD_LEVEL: i32 = 19;
+/// Shorter stretches between two covers of the same alignment are made part of them.
+const CLOSE_BYTES: u64 = 8;
+
+/// Builds a patch that makes `target` from `bases`, joined.
+///
+/// The same input gives the same bytes. Needs up to 6 bytes of memory for each base byte, at most 768 MiB, and one more for each
+/// byte of several bases; bases and target may be maps of sealed files. Cuts and hashes bases and target; whoever knows their
+/// digests calls [`encode_known`].
+///
+/// # Errors
+/// More or longer bases, or a longer target, than `limits` allow.
+pub fn encode(bases: &[&[u8]], target: &[u8], limits: &Limits) -> Result<Vec<u8>> {
+    if bases.len() > BASES_MAX {
+        return Err(Error::Limit { what: "the patch's count of bases".into(), limit: BASES_MAX.to_string() });
+    }
+    let named = bases.iter().map(|base| BaseRef { digest: recipe::of_bytes(base).digest, len: base.len() as u64 }).collect();
+    let header = Header { target: recipe::of_bytes(target).digest, target_len: target.len() as u64, bases: named };
+    encode_known(&header, bases, target, limits)
+}
+
+/// Builds a patch as [`encode`] with digests that are known already.
+///
+/// # Errors
+/// As [`encode`]; and [`Error::Damaged`] if `bases` or `target` have not the lengths of `header`.
+pub fn encode_known(header: &Header, bases: &[&[u8]], target: &[u8], limits: &Limits) -> Result<Vec<u8>> {
+    limits.check(header)?;
+    let fits = header.target_len == target.len() as u64
+        && header.bases.iter().map(|base| base.len).eq(bases.iter().map(|base| base.len() as u64));
+    if !fits {
+        return Err(Error::damaged(
+            "the content to make a patch of",
+            "its length is not the one that is known of it; read it again",
+        ));
+    }
+    let joined = match bases {
+        [one] => Cow::Borrowed(*one),
+        several => Cow::Owned(several.concat()),
+    };
+    let covers = join_close(covers::find(&joined, target));
+    let mut out = header.encode();
+    let mut model = Model::new(header.target_len);
+    let mut held = Held(&joined);
+    let mut next = 0;
+    let mut start = 0;
+    for window in target.chunks(WINDOW_BYTES) {
+        let end = start + window.len() as u64;
+        while next < covers.len() && covers[next].target + covers[next].len <= start {
+            next += 1;
+        }
+        let own: Vec<Cover> =
+            covers[next..].iter().take_while(|cover| cover.target < end).map(|cover| clip(cover, start, end)).collect();
+        encode_window(&mut model, &mut held, start, window, &own, &mut out)?;
+        start = end;
+    }
+    Ok(out)
+}
+
+/// Makes one cover of neighbours with the same alignment and hardly anything between them.
+fn join_close(covers: Vec<Cover>) -> Vec<Cover> {
+    let mut joined: Vec<Cover> = Vec::with_capacity(covers.len());
+    for cover in covers {
+        if let Some(last) = joined.last_mut()
+            && cover.base.wrapping_sub(cover.target) == last.base.wrapping_sub(last.target)
+            && cover.target - (last.target + last.len) < CLOSE_BYTES
+        {
+            last.len = cover.target + cover.len - last.target;
+        } else {
+            joined.push(cover);
+        }
+    }
+    joined
+}
+
+fn clip(cover: &Cover, start: u64, end: u64) -> Cover {
+    let from = cover.target.max(start);
+    let to = (cover.target + cover.len).min(end);
+    Cover { target: from, base: cover.base + (from - cover.target), len: to - from }
+}
+
+fn encode_window(
+    model: &mut Model,
+    held: &mut Held<'_>,
+    start: u64,
+    window: &[u8],
+    covers: &[Cover],
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let covered: u64 = covers.iter().map(|cover| cover.len).sum();
+    let mut encoder = Encoder::new();
+    let mut buffer = window.to_vec();
+    let mut packed = Vec::new();
+    if window.len() - usize::try_from(covered).unwrap_or(usize::MAX) > MODELLED_BYTES_MAX {
+        let bare = bare(start, window, covers);
+        packed = zstd::bulk::compress(&bare, ZSTD_LEVEL).map_err(|source| Error::Io {
+            operation: "compress literals of",
+            path: "patch".into(),
+            source,
+        })?;
+        model.window(&mut encoder, held, start, &mut buffer, covers, &mut Literals::Apart(&bare))?;
+    } else {
+        model.window(&mut encoder, held, start, &mut buffer, covers, &mut Literals::Modelled)?;
+    }
+    let decisions = encoder.finish();
+    out.extend(Frame { decisions: decisions.len(), literals: packed.len() }.encode());
+    out.extend(decisions);
+    out.extend(packed);
+    Ok(())
+}
+
+/// Collects the bytes between covers.
+fn bare(start: u64, window: &[u8], covers: &[Cover]) -> Vec<u8> {
+    let mut bare = Vec::new();
+    let mut at = 0;
+    for cover in covers {
+        let to = usize::try_from(cover.target - start).unwrap_or(usize::MAX).min(window.len());
+        bare.extend(&window[at..to]);
+        at = (to + usize::try_from(cover.len).unwrap_or(usize::MAX)).min(window.len());
+    }
+    bare.extend(&window[at..]);
+    bare
+}
+
+/// The joined bases in memory.
+struct Held<'a>(&'a [u8]);
+
+impl Bases for Held<'_> {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&mut self, position: u64, padded: &mut [u8]) -> Result<()> {
+        let from = usize::try_from(position).expect("covers lie within a slice");
+        let first = from.saturating_sub(PAD);
+        let last = (from + padded.len() - PAD).min(self.0.len());
+        let skip = PAD - (from - first);
+        let len = last - first;
+        padded[..skip].fill(0);
+        padded[skip..skip + len].copy_from_slice(&self.0[first..last]);
+        padded[skip + len..].fill(0);
+        Ok(())
+    }
+}

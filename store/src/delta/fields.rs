@@ -1,0 +1,163 @@
+//! Fields: four-byte numbers in machine code and tables that refer to places, and how a place's move predicts them.
+//!
+//! When linked anew, what a number refers to has moved by some distance and so has the number itself. A number relative to its own
+//! place changes by the difference of both, an absolute one by the first alone. How far a place moved is learnt from the first
+//! number that refers to it and predicts all others, without knowing the format of the file or the processor.
+
+use super::model::hash;
+
+/// What is known of the move of one place.
+#[derive(Debug, Clone, Copy, Default)]
+struct Entry {
+    check: u16,
+    sure: u8,
+    moved: u32,
+}
+
+/// Largest sureness of an entry.
+const SURE_MAX: u8 = 7;
+
+/// Moves by place; a newer place takes the entry of an older one.
+#[derive(Debug)]
+struct Table {
+    entries: Vec<Entry>,
+    shift: u32,
+}
+
+impl Table {
+    fn new(bits: u32) -> Self {
+        Self { entries: vec![Entry::default(); 1 << bits], shift: 64 - bits }
+    }
+
+    #[inline]
+    fn place(&self, key: u32) -> (usize, u16) {
+        let hash = hash(u64::from(key));
+        ((hash >> self.shift) as usize, hash as u16 | 1)
+    }
+
+    #[inline]
+    fn get(&self, key: u32) -> Option<Entry> {
+        let (at, check) = self.place(key);
+        let entry = self.entries[at];
+        (entry.check == check).then_some(entry)
+    }
+
+    fn learn(&mut self, key: u32, moved: u32) {
+        let (at, check) = self.place(key);
+        let entry = &mut self.entries[at];
+        if entry.check != check {
+            *entry = Entry { check, sure: 0, moved };
+        } else if entry.moved == moved {
+            entry.sure = (entry.sure + 1).min(SURE_MAX);
+        } else if entry.sure > 1 {
+            entry.sure /= 2;
+        } else {
+            *entry = Entry { check, sure: 0, moved };
+        }
+    }
+}
+
+/// Where a field stands and what stood there in the base.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spot {
+    /// The four bytes in the base.
+    pub(super) old: u32,
+    /// Their position in the base, and in the target; the lower 32 bits.
+    pub(super) base: u32,
+    /// See `base`.
+    pub(super) target: u32,
+    /// The two bytes before them in the base.
+    pub(super) before: u16,
+}
+
+impl Spot {
+    fn moved(&self) -> u32 {
+        self.target.wrapping_sub(self.base)
+    }
+
+    fn refers(&self) -> u32 {
+        self.base.wrapping_add(self.old)
+    }
+}
+
+/// A guess at the four bytes in the target, and how sure it is (`0..=SURE_MAX`).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Guess {
+    pub(super) new: u32,
+    pub(super) sure: u8,
+}
+
+/// Guesses from the best kind to the worst.
+pub(super) const KINDS: usize = 8;
+/// Kinds of [`Fields::outlook`].
+pub(super) const OUTLOOKS: usize = 16;
+
+/// What is learnt of moves.
+#[derive(Debug)]
+pub(super) struct Fields {
+    relative: [Table; 3],
+    absolute: [Table; 3],
+    /// Change of the number itself by the two bytes before it.
+    change: Table,
+    last: u32,
+}
+
+/// Lower bits of a place that do not matter, by table: the place itself, its surroundings, its region.
+const COARSE: [u32; 3] = [0, 7, 14];
+
+impl Fields {
+    /// Makes tables with 2^`bits` entries for places, fewer for regions.
+    pub(super) fn new(bits: u32) -> Self {
+        let tables = || [Table::new(bits), Table::new(bits - 2), Table::new(bits - 4)];
+        Self { relative: tables(), absolute: tables(), change: Table::new(10), last: 0 }
+    }
+
+    /// Says in one number what the exact entries expect here: nothing, no change, a change they are unsure or sure of.
+    #[inline]
+    pub(super) fn outlook(&self, spot: &Spot) -> usize {
+        let rate = |entry: Option<Entry>, stays: u32| match entry {
+            None => 0,
+            Some(entry) if entry.moved == stays => 1,
+            Some(entry) if entry.sure < 2 => 2,
+            Some(_) => 3,
+        };
+        rate(self.relative[0].get(spot.refers()), spot.moved()) * 4 + rate(self.absolute[0].get(spot.old), 0)
+    }
+
+    /// Guesses the new bytes, best kind first; absent where nothing is known, or the guess is the old bytes or came before.
+    pub(super) fn guesses(&self, spot: &Spot) -> [Option<Guess>; KINDS] {
+        let mut guesses: [Option<Guess>; KINDS] = [None; KINDS];
+        let relative = |level: usize| {
+            let entry = self.relative[level].get(spot.refers() >> COARSE[level] ^ COARSE[level] << 27)?;
+            Some(Guess { new: spot.old.wrapping_add(entry.moved).wrapping_sub(spot.moved()), sure: entry.sure })
+        };
+        let absolute = |level: usize| {
+            let entry = self.absolute[level].get(spot.old >> COARSE[level] ^ COARSE[level] << 27)?;
+            Some(Guess { new: spot.old.wrapping_add(entry.moved), sure: entry.sure })
+        };
+        let change = self.change.get(u32::from(spot.before));
+        let change = change.map(|entry| Guess { new: spot.old.wrapping_add(entry.moved), sure: entry.sure });
+        let last = Some(Guess { new: spot.old.wrapping_add(self.last), sure: 0 });
+        let all = [relative(0), absolute(0), relative(1), absolute(1), relative(2), change, absolute(2), last];
+        for (at, guess) in all.into_iter().enumerate() {
+            let fresh =
+                guess.filter(|guess| guess.new != spot.old && !guesses[..at].iter().flatten().any(|g| g.new == guess.new));
+            guesses[at] = fresh;
+        }
+        guesses
+    }
+
+    /// Learns that the field at `spot` became `new`.
+    pub(super) fn learn(&mut self, spot: &Spot, new: u32) {
+        let change = new.wrapping_sub(spot.old);
+        let moved = change.wrapping_add(spot.moved());
+        for (level, table) in self.relative.iter_mut().enumerate() {
+            table.learn(spot.refers() >> COARSE[level] ^ COARSE[level] << 27, moved);
+        }
+        for (level, table) in self.absolute.iter_mut().enumerate() {
+            table.learn(spot.old >> COARSE[level] ^ COARSE[level] << 27, change);
+        }
+        self.change.learn(u32::from(spot.before), change);
+        self.last = change;
+    }
+}

@@ -1,0 +1,239 @@
+//! Adaptive models: what the probability of the next decision is, learnt from the decisions before.
+//!
+//! Integers only, so that every machine computes the same probabilities.
+
+use super::coder::Coder;
+
+/// Fraction bits of a logit: 256 is one unit of the natural logarithm.
+const LOGIT_ONE: usize = 256;
+/// Largest logit: a probability within 11 units of certain.
+const LOGIT_MAX: i32 = 11 * 256 - 1;
+/// e^(-1/256) in 2^48ths.
+const DECAY: u128 = 280_377_609_773_054;
+/// Fraction bits of a mixer's weights.
+const WEIGHT_BITS: u32 = 16;
+
+/// The logistic function and its inverse as tables.
+#[derive(Debug)]
+pub(super) struct Logistic {
+    /// Probability in 65536ths of logit `index - LOGIT_MAX`.
+    squash: Vec<u16>,
+    /// Logit of probability `index` in 4096ths.
+    stretch: Vec<i16>,
+}
+
+impl Logistic {
+    /// Computes the tables.
+    pub(super) fn new() -> Self {
+        let mut upper = Vec::with_capacity(LOGIT_ONE * 11);
+        let mut power: u128 = 1 << 48;
+        for _ in 0..=LOGIT_MAX {
+            // 1 / (1 + e^-x), at least a half.
+            upper.push(((1_u128 << 64) / ((1 << 48) + power)).clamp(1, 65535) as u16);
+            power = (power * DECAY) >> 48;
+        }
+        let lower = upper[1..].iter().rev().map(|&p| (65536 - u32::from(p)) as u16);
+        let squash: Vec<u16> = lower.chain(upper.iter().copied()).collect();
+        let mut stretch = Vec::with_capacity(4096);
+        let mut at = 0;
+        for p in 0..4096_u32 {
+            while at + 1 < squash.len() && u32::from(squash[at]) < p * 16 + 8 {
+                at += 1;
+            }
+            stretch.push((at as i32 - LOGIT_MAX) as i16);
+        }
+        Self { squash, stretch }
+    }
+
+    fn squash(&self, logit: i32) -> u16 {
+        self.squash[(logit.clamp(-LOGIT_MAX, LOGIT_MAX) + LOGIT_MAX) as usize]
+    }
+
+    fn stretch(&self, one: u16) -> i32 {
+        i32::from(self.stretch[usize::from(one >> 4)])
+    }
+}
+
+/// An adaptive probability: 22 bits of it, and how often it was used.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot(u32);
+
+const USES_BITS: u32 = 10;
+
+impl Slot {
+    /// Nothing known: a half.
+    pub(super) const NEW: Self = Self(1 << 31);
+
+    /// A first guess, in 65536ths.
+    pub(super) const fn guess(one: u16) -> Self {
+        Self((one as u32) << 16)
+    }
+
+    pub(super) fn one(self) -> u16 {
+        ((self.0 >> 16) as u16).clamp(1, u16::MAX)
+    }
+
+    /// Moves towards `bit`: by much while it is young, by one `uses_max`th later.
+    #[inline]
+    fn learn(&mut self, bit: bool, uses_max: u32) {
+        let uses = self.0 & ((1 << USES_BITS) - 1);
+        let p = i64::from(self.0 >> USES_BITS);
+        let goal = if bit { (1 << 22) - 1 } else { 0 };
+        let p = p + (goal - p) * i64::from(SHARES[uses as usize]) / 65536;
+        self.0 = (p as u32) << USES_BITS | if uses < uses_max { uses + 1 } else { uses };
+    }
+}
+
+/// Largest `uses_max`.
+const USES_MAX: u32 = 1023;
+/// 65536 / (uses + 1.6).
+const SHARES: [u32; USES_MAX as usize + 1] = {
+    let mut shares = [0; USES_MAX as usize + 1];
+    let mut uses = 0;
+    while uses < shares.len() {
+        shares[uses] = 655_360 / (uses as u32 * 10 + 16);
+        uses += 1;
+    }
+    shares
+};
+
+/// Codes `bit` with one slot.
+#[inline]
+pub(super) fn code_bit<C: Coder>(coder: &mut C, slot: &mut Slot, bit: bool, uses_max: u32) -> bool {
+    let bit = coder.bit(bit, slot.one());
+    slot.learn(bit, uses_max);
+    bit
+}
+
+/// Mixes the predictions of `N` slots by weights that are learnt, one set of weights a situation.
+#[derive(Debug)]
+pub(super) struct Mixer<const N: usize> {
+    weights: Vec<[i32; N]>,
+    rate: i32,
+}
+
+impl<const N: usize> Mixer<N> {
+    /// Makes a mixer with `sets` sets of weights that moves by `rate`.
+    pub(super) fn new(sets: usize, rate: i32) -> Self {
+        let share = (1 << WEIGHT_BITS) / N as i32;
+        Self { weights: vec![[share + share / 2; N]; sets], rate }
+    }
+
+    /// Codes `bit` with the slots `at` of `slots`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the innermost step of the coder: a struct for its arguments would be built once a bit"
+    )]
+    #[inline]
+    pub(super) fn code<C: Coder>(
+        &mut self,
+        coder: &mut C,
+        tables: &Logistic,
+        set: usize,
+        slots: &mut [Slot],
+        at: &[usize; N],
+        bit: bool,
+        uses_max: u32,
+    ) -> bool {
+        let logits = at.map(|at| tables.stretch(slots[at].one()));
+        let weights = &mut self.weights[set];
+        let dot: i64 = logits.iter().zip(weights.iter()).map(|(&logit, &weight)| i64::from(logit) * i64::from(weight)).sum();
+        let one = tables.squash((dot >> WEIGHT_BITS).clamp(i64::from(-LOGIT_MAX), i64::from(LOGIT_MAX)) as i32);
+        let bit = coder.bit(bit, one);
+        let miss = (if bit { 65536 } else { 0 }) - i32::from(one);
+        for (weight, logit) in weights.iter_mut().zip(logits) {
+            *weight = (*weight + ((logit * miss) >> 16) * self.rate / 16).clamp(-(8 << WEIGHT_BITS), 8 << WEIGHT_BITS);
+        }
+        for &at in at {
+            slots[at].learn(bit, uses_max);
+        }
+        bit
+    }
+}
+
+/// Codes whole bytes in `N` contexts, bit by bit, highest first.
+#[derive(Debug)]
+pub(super) struct ByteModel<const N: usize> {
+    slots: Vec<Slot>,
+    shift: u32,
+    mixer: Mixer<N>,
+    uses_max: u32,
+}
+
+impl<const N: usize> ByteModel<N> {
+    /// Makes a model with 2^`bits` slots and `sets` sets of weights.
+    pub(super) fn new(bits: u32, sets: usize, uses_max: u32) -> Self {
+        Self { slots: vec![Slot::NEW; 1 << bits], shift: 64 - bits, mixer: Mixer::new(sets * 256, 24), uses_max }
+    }
+
+    /// Codes `byte` in `contexts` (any numbers; the position in the array tells them apart) with the weights `set`.
+    pub(super) fn code<C: Coder>(&mut self, coder: &mut C, tables: &Logistic, set: usize, contexts: &[u64; N], byte: u8) -> u8 {
+        let mut node = 1_usize;
+        let mut seeds = [0; N];
+        for (index, seed) in seeds.iter_mut().enumerate() {
+            *seed = hash(contexts[index] ^ (index as u64 + 1) << 56);
+        }
+        for place in (0..8).rev() {
+            let at = seeds.map(|seed| ((seed ^ node as u64).wrapping_mul(MULTIPLIER) >> self.shift) as usize);
+            let bit = byte >> place & 1 == 1;
+            let bit = self.mixer.code(coder, tables, set * 256 + node, &mut self.slots, &at, bit, self.uses_max);
+            node = node << 1 | usize::from(bit);
+        }
+        node as u8
+    }
+}
+
+/// Codes numbers: their length in bits, then the bits below the highest, the upper ones learnt.
+#[derive(Debug)]
+pub(super) struct NumberModel {
+    lengths: Vec<[Slot; 128]>,
+    tops: Vec<[Slot; 8]>,
+}
+
+/// Bits of a number's length.
+const LENGTH_BITS: u32 = 7;
+/// Bits below the highest that are learnt.
+const TOP_BITS: u32 = 3;
+
+impl NumberModel {
+    /// Makes a model for `sets` kinds of numbers.
+    pub(super) fn new(sets: usize) -> Self {
+        Self { lengths: vec![[Slot::NEW; 128]; sets], tops: vec![[Slot::NEW; 8]; sets * 65] }
+    }
+
+    /// Codes `number`, less than 2^63, of kind `set`.
+    pub(super) fn code<C: Coder>(&mut self, coder: &mut C, set: usize, number: u64) -> u64 {
+        let number = number + 1;
+        let mut node = 1_usize;
+        let length = 64 - number.leading_zeros();
+        for place in (0..LENGTH_BITS).rev() {
+            let bit = code_bit(coder, &mut self.lengths[set][node], length >> place & 1 == 1, 60);
+            node = node << 1 | usize::from(bit);
+        }
+        let length = ((node & 127) as u32).clamp(1, 64);
+        let mut value = 1_u64;
+        let mut top = 1_usize;
+        for place in (0..length - 1).rev() {
+            let bit = number >> place & 1 == 1;
+            let learnt = length - 2 - place < TOP_BITS;
+            let bit = if learnt {
+                let bit = code_bit(coder, &mut self.tops[set * 65 + length as usize][top], bit, 60);
+                top = top << 1 | usize::from(bit);
+                bit
+            } else {
+                coder.bit(bit, 1 << 15)
+            };
+            value = value << 1 | u64::from(bit);
+        }
+        value - 1
+    }
+}
+
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Spreads a context over 64 bits.
+#[inline]
+pub(super) fn hash(context: u64) -> u64 {
+    let mixed = (context ^ context >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (mixed ^ mixed >> 29).wrapping_mul(MULTIPLIER)
+}

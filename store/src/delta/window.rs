@@ -1,0 +1,368 @@
+//! One window: gaps of literal bytes and covers of base bytes with their differences, coded by models that learn.
+//!
+//! Every function here runs on both sides: the encoder's buffer holds the target and is written over with itself, the decoder's is filled.
+
+use super::coder::Coder;
+use super::fields::{Fields, KINDS, OUTLOOKS, Spot};
+use super::format::damaged;
+use super::model::{ByteModel, Logistic, Mixer, NumberModel, Slot, code_bit, hash};
+use crate::error::Result;
+
+/// Base bytes before and behind a piece that the models look at.
+pub(super) const PAD: usize = 8;
+/// Largest piece of a cover that is coded at once.
+pub(super) const PIECE_BYTES: usize = 64 << 10;
+/// Unchanged bytes after which whole runs are coded instead of single bytes.
+const QUIET_BYTES: usize = 64;
+/// Shortest run.
+const RUN_BYTES: usize = 32;
+/// Doublings of a run.
+const RUN_LEVELS: usize = 8;
+/// Probability in 65536ths below which a change is told by one slot alone.
+const SETTLED: u16 = 48;
+/// Uses after which a flag's slot learns no slower.
+const FLAG_USES_MAX: u32 = 1000;
+/// Shifts that are remembered.
+const RECENT: usize = 6;
+
+/// A stretch of the target that resembles a stretch of the joined bases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cover {
+    /// Position in the target.
+    pub(super) target: u64,
+    /// Position in the joined bases.
+    pub(super) base: u64,
+    /// Bytes.
+    pub(super) len: u64,
+}
+
+/// Gives base bytes from a position on, [`PAD`] more on each side, zeros where the bases end.
+pub(super) trait Bases {
+    /// Bytes of all bases.
+    fn len(&self) -> u64;
+    /// Fills `padded`, whose first byte is [`PAD`] before `position`.
+    fn read(&mut self, position: u64, padded: &mut [u8]) -> Result<()>;
+}
+
+/// Where literal bytes are.
+#[derive(Debug)]
+pub(super) enum Literals<'a> {
+    /// Among the decisions.
+    Modelled,
+    /// In a section of their own: these are left (the decoder), or are collected (the encoder).
+    Apart(&'a [u8]),
+}
+
+/// All that is learnt from window to window.
+#[derive(Debug)]
+pub(super) struct Model {
+    tables: Logistic,
+    fields: Fields,
+    hits: Vec<Slot>,
+    flags: Vec<Slot>,
+    flag_shift: u32,
+    flag_mixer: Mixer<4>,
+    runs: Vec<Slot>,
+    words: ByteModel<5>,
+    changes: ByteModel<6>,
+    literals: ByteModel<6>,
+    numbers: NumberModel,
+    recent_hits: [Slot; RECENT],
+    recent: [i64; RECENT],
+    /// The last eight target bytes, newest lowest.
+    history: u64,
+    quiet: usize,
+    run_level: usize,
+    run_ends: usize,
+    last_change: u32,
+    piece: Vec<u8>,
+}
+
+const GAP: usize = 0;
+const LEN: usize = 1;
+const SHIFT: usize = 2;
+
+impl Model {
+    /// Makes a model for a target of `target_len` bytes: the tables of a small one are small.
+    pub(super) fn new(target_len: u64) -> Self {
+        let bits = (64 - (target_len / 32).leading_zeros()).clamp(10, 18);
+        Self {
+            tables: Logistic::new(),
+            fields: Fields::new(bits),
+            hits: vec![Slot::NEW; KINDS * 8 * 4],
+            flags: vec![Slot::guess(2000); 1 << bits],
+            flag_shift: 64 - bits,
+            flag_mixer: Mixer::new(OUTLOOKS * 4, 6),
+            runs: vec![Slot::guess(60000); RUN_LEVELS * 4],
+            words: ByteModel::new(bits, 4, 250),
+            changes: ByteModel::new(bits, 1, 250),
+            literals: ByteModel::new((bits + 3).min(20), 1, 250),
+            numbers: NumberModel::new(3),
+            recent_hits: [Slot::NEW; RECENT],
+            recent: [0; RECENT],
+            history: 0,
+            quiet: QUIET_BYTES,
+            run_level: 0,
+            run_ends: 0,
+            last_change: 0,
+            piece: vec![0; PIECE_BYTES + 2 * PAD],
+        }
+    }
+
+    /// Codes the window `out`, which begins at `start` of the target; `covers` are its own, clipped to it (none for the decoder).
+    pub(super) fn window<C: Coder>(
+        &mut self,
+        coder: &mut C,
+        bases: &mut dyn Bases,
+        start: u64,
+        out: &mut [u8],
+        covers: &[Cover],
+        literals: &mut Literals<'_>,
+    ) -> Result<()> {
+        let mut covers = covers.iter();
+        let mut at = 0;
+        while at < out.len() {
+            let next = covers.next().copied();
+            let left = out.len() - at;
+            let gap = next.map_or(left as u64, |next| next.target.saturating_sub(start + at as u64));
+            let gap = self.numbers.code(coder, GAP, gap);
+            let gap = usize::try_from(gap).ok().filter(|&gap| gap <= left).ok_or_else(|| damaged("a gap leaves its window"))?;
+            self.gap(coder, &mut out[at..at + gap], literals)?;
+            at += gap;
+            if at == out.len() {
+                break;
+            }
+            let len = self.numbers.code(coder, LEN, next.map_or(0, |next| next.len - 1)).saturating_add(1);
+            let len = usize::try_from(len).ok().filter(|&len| len <= out.len() - at);
+            let len = len.ok_or_else(|| damaged("a cover leaves its window"))?;
+            let target = start + at as u64;
+            let shift = self.shift(coder, next.map_or(0, |next| next.base.wrapping_sub(next.target).cast_signed()));
+            let base = target
+                .checked_add_signed(shift)
+                .filter(|base| base.checked_add(len as u64).is_some_and(|end| end <= bases.len()));
+            let base = base.ok_or_else(|| damaged("a cover leaves its bases"))?;
+            self.cover(coder, bases, base, target, &mut out[at..at + len])?;
+            at += len;
+        }
+        Ok(())
+    }
+
+    fn shift<C: Coder>(&mut self, coder: &mut C, shift: i64) -> i64 {
+        for index in 0..RECENT {
+            if code_bit(coder, &mut self.recent_hits[index], self.recent[index] == shift, 60) {
+                let shift = self.recent[index];
+                self.recent.copy_within(..index, 1);
+                self.recent[0] = shift;
+                return shift;
+            }
+        }
+        let step = shift.wrapping_sub(self.recent[0]);
+        let folded = (step << 1 ^ step >> 63).cast_unsigned() & (u64::MAX >> 1);
+        let folded = self.numbers.code(coder, SHIFT, folded);
+        let step = (folded >> 1).cast_signed() ^ -(folded & 1).cast_signed();
+        let shift = self.recent[0].wrapping_add(step);
+        self.recent.copy_within(..RECENT - 1, 1);
+        self.recent[0] = shift;
+        shift
+    }
+
+    fn gap<C: Coder>(&mut self, coder: &mut C, out: &mut [u8], literals: &mut Literals<'_>) -> Result<()> {
+        match literals {
+            Literals::Modelled => {
+                for byte in out.iter_mut() {
+                    *byte = self.literal(coder, *byte);
+                }
+            }
+            Literals::Apart(left) => {
+                let (now, later) = left.split_at_checked(out.len()).ok_or_else(|| damaged("it has too few literal bytes"))?;
+                out.copy_from_slice(now);
+                *left = later;
+                self.remember(out);
+            }
+        }
+        Ok(())
+    }
+
+    fn literal<C: Coder>(&mut self, coder: &mut C, byte: u8) -> u8 {
+        let history = self.history;
+        let order = |bytes: u32| history & ((1 << (8 * bytes)) - 1) | u64::from(bytes) << 48;
+        let contexts = [order(0), order(1), order(2), order(3), order(4), order(6) & 0xffff_ffff_ffff];
+        let byte = self.literals.code(coder, &self.tables, 0, &contexts, byte);
+        self.history = history << 8 | u64::from(byte);
+        byte
+    }
+
+    fn remember(&mut self, out: &[u8]) {
+        for &byte in &out[out.len().saturating_sub(8)..] {
+            self.history = self.history << 8 | u64::from(byte);
+        }
+    }
+
+    fn cover<C: Coder>(&mut self, coder: &mut C, bases: &mut dyn Bases, base: u64, target: u64, out: &mut [u8]) -> Result<()> {
+        let mut padded = std::mem::take(&mut self.piece);
+        for (index, piece) in out.chunks_mut(PIECE_BYTES).enumerate() {
+            let offset = (index * PIECE_BYTES) as u64;
+            let padded = &mut padded[..piece.len() + 2 * PAD];
+            bases.read(base + offset, padded)?;
+            self.piece(coder, padded, base + offset, target + offset, piece);
+            self.remember(piece);
+        }
+        self.piece = padded;
+        Ok(())
+    }
+
+    fn piece<C: Coder>(&mut self, coder: &mut C, padded: &[u8], base: u64, target: u64, out: &mut [u8]) {
+        let mut at = 0;
+        while at < out.len() {
+            if self.quiet >= QUIET_BYTES {
+                let len = (RUN_BYTES << self.run_level).min(out.len() - at);
+                if self.run(coder, &padded[PAD + at..][..len], &mut out[at..at + len]) {
+                    at += len;
+                }
+                continue;
+            }
+            let spot = Spot {
+                old: u32::from_le_bytes(array(padded, PAD + at)),
+                base: (base as u32).wrapping_add(at as u32),
+                target: (target as u32).wrapping_add(at as u32),
+                before: u16::from_le_bytes(array(padded, PAD + at - 2)),
+            };
+            let changed = C::WRITES && (padded[PAD + at] != out[at] || self.changes_above(&spot, padded, at, out));
+            if !self.flag(coder, padded, at, &spot, changed) {
+                out[at] = padded[PAD + at];
+                at += 1;
+                self.quiet += 1;
+                continue;
+            }
+            if is_field(padded, at, out.len()) {
+                let new = self.field(coder, &spot, u32::from_le_bytes(array(out, at)));
+                out[at..at + 4].copy_from_slice(&new.to_le_bytes());
+                at += 4;
+            } else {
+                out[at] = self.change(coder, padded, at, out);
+                at += 1;
+            }
+            self.quiet = 0;
+        }
+    }
+
+    /// Codes whether a run is unchanged; after a run with a change shorter ones are tried, then single bytes.
+    fn run<C: Coder>(&mut self, coder: &mut C, base: &[u8], out: &mut [u8]) -> bool {
+        let same = C::WRITES && base == out;
+        let slot = &mut self.runs[self.run_level * 4 + self.run_ends];
+        let same = code_bit(coder, slot, same, 250);
+        if same {
+            out.copy_from_slice(base);
+            self.run_level = (self.run_level + 1).min(RUN_LEVELS - 1);
+            self.run_ends /= 2;
+        } else if self.run_level > 0 {
+            self.run_level -= 1;
+            self.run_ends = 3;
+        } else {
+            self.quiet = QUIET_BYTES - RUN_BYTES;
+            self.run_ends = 3;
+        }
+        same
+    }
+
+    /// Decides for the encoder whether a field whose lowest byte stays is told here: if it changes to what is guessed.
+    fn changes_above(&self, spot: &Spot, padded: &[u8], at: usize, out: &[u8]) -> bool {
+        let Some(new) = out.get(at..at + 4) else { return false };
+        if padded[PAD + at..PAD + at + 4] == *new || !is_field(padded, at, out.len()) {
+            return false;
+        }
+        let new = u32::from_le_bytes(array(new, 0));
+        self.fields.guesses(spot).iter().flatten().any(|guess| guess.new == new)
+    }
+
+    fn flag<C: Coder>(&mut self, coder: &mut C, padded: &[u8], at: usize, spot: &Spot, changed: bool) -> bool {
+        let outlook = self.fields.outlook(spot);
+        let place_of = |index: u64, context: u64| (hash(context | index << 40) >> self.flag_shift) as usize;
+        let first = place_of(1, u64::from(spot.before) << 4 | outlook as u64);
+        // Most bytes stay, and the two before them tell it.
+        if self.flags[first].one() < SETTLED {
+            return code_bit(coder, &mut self.flags[first], changed, FLAG_USES_MAX);
+        }
+        let since = self.quiet.min(15);
+        let before = u64::from(spot.before);
+        let old = u64::from(spot.old);
+        let third = u64::from(padded[PAD + at - 3]);
+        let slots = [
+            first,
+            place_of(2, (since << 4 | outlook) as u64 | (before >> 8) << 12),
+            place_of(3, before | third << 16 | (old >> 24) << 24),
+            place_of(4, (old & 0xff) | (before >> 8) << 8 | (old >> 24) << 16 | (outlook as u64) << 24),
+        ];
+        let set = outlook * 4 + since.min(12) / 4;
+        self.flag_mixer.code(coder, &self.tables, set, &mut self.flags, &slots, changed, FLAG_USES_MAX)
+    }
+
+    fn field<C: Coder>(&mut self, coder: &mut C, spot: &Spot, new: u32) -> u32 {
+        let guesses = self.fields.guesses(spot);
+        let mut missed = 0;
+        let mut found = None;
+        for (kind, guess) in guesses.iter().enumerate() {
+            let Some(guess) = guess else { continue };
+            let hit = &mut self.hits[(kind * 8 + usize::from(guess.sure)) * 4 + missed];
+            if code_bit(coder, hit, guess.new == new, 250) {
+                found = Some(guess.new);
+                break;
+            }
+            missed = (missed + 1).min(3);
+        }
+        let new = found.unwrap_or_else(|| self.word(coder, spot, new));
+        self.fields.learn(spot, new);
+        new
+    }
+
+    /// Codes the change of a field that no guess hit, highest byte first.
+    fn word<C: Coder>(&mut self, coder: &mut C, spot: &Spot, new: u32) -> u32 {
+        let change = new.wrapping_sub(spot.old).to_be_bytes();
+        let last = self.last_change.to_be_bytes();
+        let mut done = 0_u32;
+        for (place, byte) in change.into_iter().enumerate() {
+            let upper = u64::from(done) | (place as u64) << 32;
+            let before = u64::from(spot.before);
+            let old = u64::from(spot.old.to_be_bytes()[place]);
+            let contexts = [
+                upper,
+                upper | (before >> 8) << 40,
+                (place as u64) << 32 | before,
+                (place as u64) << 32 | old | u64::from(done != 0) << 8,
+                upper | u64::from(last[place]) << 40,
+            ];
+            done = done << 8 | u32::from(self.words.code(coder, &self.tables, place, &contexts, byte));
+        }
+        self.last_change = done;
+        spot.old.wrapping_add(done)
+    }
+
+    /// Codes one changed byte among text.
+    fn change<C: Coder>(&mut self, coder: &mut C, padded: &[u8], at: usize, out: &[u8]) -> u8 {
+        let history = out[at.saturating_sub(4)..at].iter().fold(self.history, |history, &byte| history << 8 | u64::from(byte));
+        let old = u64::from(padded[PAD + at]);
+        let contexts = [
+            old,
+            old | (history & 0xff) << 8,
+            history & 0xffff,
+            history & 0xff_ffff,
+            old | u64::from(padded[PAD + at - 1]) << 8 | u64::from(padded[PAD + at + 1]) << 16,
+            old | (history & 0xff_ffff) << 8,
+        ];
+        self.changes.code(coder, &self.tables, 0, &contexts, out[at])
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("a slice of N bytes is an array of N bytes")
+}
+
+/// Says whether four bytes here are taken as a number: not among text.
+fn is_field(padded: &[u8], at: usize, len: usize) -> bool {
+    at + 4 <= len && !is_text(&padded[PAD + at - 4..PAD + at + 8])
+}
+
+/// Says whether all bytes are printable text.
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t'))
+}
