@@ -4,23 +4,34 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use consign_store::error::At as _;
 use consign_store::fsx::{self, FolderLock};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::agent::error::{Error, Result};
 use crate::agent::folder::Folder;
 use crate::agent::job::{Job, Seen, check_dest, keep_current};
 use crate::agent::record::{self, PACKAGES_MAX, Record};
 use crate::agent::report::Numbers;
+use crate::agent::servers;
 use crate::agent::trust::Trust;
 use crate::agent::view::{AgentView, ConnectionView};
-use crate::agent::{clock, servers};
 use crate::domain::{Name, PackageId};
+use crate::net::blocking;
+use crate::net::clock;
 use crate::net::member::{self, Member};
+use crate::net::rate::Rate;
 use crate::net::task::Task;
+use crate::policy::Prefer;
 use crate::protocol::fleet::{Endpoint, SiteMap};
 use crate::protocol::hello::Role;
 use crate::protocol::signed::{Signed, Statement};
+
+/// Most packages that are worked on at once.
+const ATTEMPTS_MAX: usize = 4;
+
+/// Jobs, with their tasks once they are started.
+type Jobs = BTreeMap<PackageId, (Arc<Job>, Option<Task>)>;
 
 /// What is known of the servers.
 #[derive(Debug, Clone)]
@@ -36,9 +47,14 @@ pub(super) struct Link {
 pub struct Agent {
     pub(super) member: Member,
     pub(super) folder: Folder,
+    pub(super) prefer: Prefer,
+    /// How fast content arrives.
+    pub(super) rate: Rate,
     pub(super) trust: tokio::sync::Mutex<Trust>,
+    /// Who may work now: at a reconnect every package looks at once.
+    pub(super) turns: Semaphore,
     link: watch::Sender<Link>,
-    jobs: Mutex<BTreeMap<PackageId, (Arc<Job>, Option<Task>)>>,
+    jobs: Mutex<Jobs>,
     report: Notify,
     pub(super) numbers: tokio::sync::Mutex<Numbers>,
     _lock: FolderLock,
@@ -49,10 +65,12 @@ impl Agent {
     ///
     /// # Errors
     /// Not joined, in use by another process, damaged, or I/O.
-    pub fn open(dir: &Path) -> Result<Arc<Self>> {
-        let member = Member::open(dir, Role::Agent)?;
-        let lock = fsx::lock(dir)?;
-        let folder = Folder::new(dir);
+    pub fn open(dir: &Path, prefer: Prefer) -> Result<Arc<Self>> {
+        // Records name destinations for good, whatever folder the next process starts in.
+        let dir = std::path::absolute(dir).at("resolve", dir)?;
+        let member = Member::open(&dir, Role::Agent)?;
+        let lock = fsx::lock(&dir)?;
+        let folder = Folder::new(&dir);
         let map = Arc::new(member.site_map()?);
         let connection = ConnectionView {
             server: None,
@@ -69,12 +87,15 @@ impl Agent {
         });
         Ok(Arc::new(Self {
             trust: tokio::sync::Mutex::new(Trust::open(folder.tuf_state(), &member)?),
+            turns: Semaphore::new(ATTEMPTS_MAX),
             jobs: Mutex::new(jobs.collect()),
             link: watch::Sender::new(Link { map, server: None, connection }),
             report: Notify::new(),
             numbers: tokio::sync::Mutex::new(Numbers::open(folder.report())?),
             member,
             folder,
+            prefer,
+            rate: Rate::default(),
             _lock: lock,
         }))
     }
@@ -104,9 +125,11 @@ impl Agent {
     }
 
     /// Believes a site map that a server relayed, if it bears all checks; durable on return.
-    pub(super) async fn accept_site_map(&self, signed: &Signed) -> Result<()> {
+    pub(super) async fn accept_site_map(self: &Arc<Self>, signed: Signed) -> Result<()> {
         let now = self.trust.lock().await.now();
-        let map = Arc::new(self.member.accept_site_map(signed, now)?);
+        let agent = Arc::clone(self);
+        let accepted = blocking::run("keeping the site map", move || agent.member.accept_site_map(&signed, now));
+        let map = Arc::new(accepted.await??);
         self.set_link(|link| link.map = map);
         Ok(())
     }
@@ -160,10 +183,10 @@ impl Agent {
     ///
     /// # Errors
     /// It is installed elsewhere, something else is there, too many packages, or I/O.
-    pub(super) async fn want(&self, package: PackageId, name: &Name, dest: Option<&Path>) -> Result<Arc<Job>> {
+    pub(super) fn want(&self, package: PackageId, name: &Name, dest: Option<&Path>) -> Result<Arc<Job>> {
         if let Some(job) = self.job(package) {
             if let Some(dest) = dest {
-                self.move_job(&job, dest).await?;
+                self.move_job(&job, dest)?;
             }
             return Ok(job);
         }
@@ -181,7 +204,7 @@ impl Agent {
         Ok(Arc::clone(job))
     }
 
-    async fn move_job(&self, job: &Job, dest: &Path) -> Result<()> {
+    fn move_job(&self, job: &Job, dest: &Path) -> Result<()> {
         let Ok(mut record) = job.record.try_lock() else {
             let view = job.seen().view;
             let same = Path::new(&view.dest) == dest;
@@ -220,7 +243,7 @@ impl Agent {
         view(&self.member, &link.map, Some(std::process::id()), Some(link.connection), self.jobs().iter().map(|job| job.seen()))
     }
 
-    fn locked_jobs(&self) -> std::sync::MutexGuard<'_, BTreeMap<PackageId, (Arc<Job>, Option<Task>)>> {
+    fn locked_jobs(&self) -> std::sync::MutexGuard<'_, Jobs> {
         // Nothing is ever half changed under this lock.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -110,14 +110,16 @@ impl Error {
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Elsewhere { .. } | Self::Taken { .. } | Self::Destination { .. } | Self::Absent { .. } | Self::Limit { .. } => {
-                true
-            }
+            Self::Elsewhere { .. }
+            | Self::Taken { .. }
+            | Self::Destination { .. }
+            | Self::Absent { .. }
+            | Self::Limit { .. }
+            | Self::Refused(_) => true,
             Self::Store(error) => {
                 use consign_store::Error as E;
                 matches!(error, E::Refused { .. } | E::Limit { .. } | E::TooNew { .. })
             }
-            Self::Refused(_) => true,
             _ => false,
         }
     }

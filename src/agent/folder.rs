@@ -5,7 +5,7 @@
 //!     tuf/state.json        what the release metadata said last
 //!     report.json           the sequence numbers that reports may use
 //!     packages/NAME/        installed packages, unless --dest said otherwise
-//!     installs/ID/          0700, a package's own
+//!     installs/ID/          a package's own
 //!       record.json         what is installed, see `record`
 //!       HEX.manifest        verified manifests: the installed one, and the one being installed
 //!       work/               the assembly's

@@ -8,7 +8,8 @@ use tracing::{info, warn};
 
 use crate::agent::core::Agent;
 use crate::agent::error::{Error, Result};
-use crate::agent::{clock, servers};
+use crate::agent::servers;
+use crate::net::clock;
 use crate::net::event_stream::EventStream;
 use crate::net::{Client, Meter};
 use crate::policy::back_off_millis;
@@ -55,7 +56,7 @@ pub(super) async fn follow(agent: Arc<Agent>) {
 }
 
 /// Turns to the servers in order; ends well when it is time to begin with the first again, and badly when none is left.
-async fn round(agent: &Agent) -> Result<()> {
+async fn round(agent: &Arc<Agent>) -> Result<()> {
     let order = servers::order(&agent.link().map.body, agent.member.id());
     let mut failures = Vec::new();
     for (place, server) in order.iter().enumerate() {
@@ -65,14 +66,16 @@ async fn round(agent: &Agent) -> Result<()> {
         }
         agent.set_link(|link| link.server = None);
     }
-    if let Err(error) = ask_hub_for_map(agent, &order).await {
-        failures.push(error.to_string());
+    match ask_hub_for_map(agent, &order).await {
+        Ok(()) if servers::order(&agent.link().map.body, agent.member.id()) != order => return Ok(()),
+        Ok(()) => {}
+        Err(error) => failures.push(error.to_string()),
     }
     Err(Error::Sources(failures))
 }
 
 /// Follows one server until it fails, the map names others, or another one should be tried again.
-async fn connection(agent: &Agent, server: &Endpoint, first: bool) -> Result<Left> {
+async fn connection(agent: &Arc<Agent>, server: &Endpoint, first: bool) -> Result<Left> {
     agent.set_link(|link| {
         link.connection.server = Some(server.address.clone());
         link.connection.server_id = server.id;
@@ -86,7 +89,7 @@ async fn connection(agent: &Agent, server: &Endpoint, first: bool) -> Result<Lef
     let order = servers::order(&agent.link().map.body, agent.member.id());
     loop {
         let look = tokio::select! {
-            event = events.next() => take(agent, server, event?),
+            event = events.next() => take(agent, server, &event?),
             _ = poll.tick() => {
                 if !first {
                     return Ok(Left);
@@ -104,7 +107,7 @@ async fn connection(agent: &Agent, server: &Endpoint, first: bool) -> Result<Lef
 }
 
 /// Takes one event; says whether everything is to be looked at.
-fn take(agent: &Agent, server: &Endpoint, event: Event) -> bool {
+fn take(agent: &Arc<Agent>, server: &Endpoint, event: &Event) -> bool {
     match event {
         Event::Hello { .. } => {
             info!(server = %server.address, "connected");
@@ -117,11 +120,11 @@ fn take(agent: &Agent, server: &Endpoint, event: Event) -> bool {
             true
         }
         Event::State { .. } => true,
-        Event::Package { package, version, ref codebase } => {
-            if let Some(job) = agent.job(package) {
+        Event::Package { package, version, codebase } => {
+            if let Some(job) = agent.job(*package) {
                 // The line as it came, with its end.
-                let line_bytes = serde_json::to_vec(&event).map_or(0, |line| line.len() as u64 + 1);
-                job.announced(version, codebase, line_bytes);
+                let line_bytes = serde_json::to_vec(event).map_or(0, |line| line.len() as u64 + 1);
+                job.announced(*version, codebase, line_bytes);
             }
             false
         }
@@ -130,7 +133,7 @@ fn take(agent: &Agent, server: &Endpoint, event: Event) -> bool {
 }
 
 /// Compares the map, and lets every job compare its version.
-async fn look_at_all(agent: &Agent, client: &Client) {
+async fn look_at_all(agent: &Arc<Agent>, client: &Client) {
     for job in agent.jobs() {
         job.wake();
     }
@@ -141,9 +144,9 @@ async fn look_at_all(agent: &Agent, client: &Client) {
     }
 }
 
-async fn take_map(agent: &Agent, client: &Client) -> Result<()> {
+async fn take_map(agent: &Arc<Agent>, client: &Client) -> Result<()> {
     let signed: Signed = client.get_json(SITE_MAP_PATH).await?;
-    agent.accept_site_map(&signed).await
+    agent.accept_site_map(signed).await
 }
 
 /// Exchanges protocol versions.
@@ -162,7 +165,7 @@ async fn greet(client: &Client) -> Result<()> {
 
 /// Asks the hub which servers there are now, when none of those known answers: else a site whose servers were all replaced would lose its
 /// agents. One small question; content comes from the hub only as the map says.
-async fn ask_hub_for_map(agent: &Agent, tried: &[Endpoint]) -> Result<()> {
+async fn ask_hub_for_map(agent: &Arc<Agent>, tried: &[Endpoint]) -> Result<()> {
     let mut failure = Ok(());
     for hub in agent.member.hub_endpoints().into_iter().filter(|hub| !tried.contains(hub)) {
         let client = agent.member.client(&hub, Arc::new(Meter::default()))?;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify, watch};
 use tracing::{info, warn};
 
-use crate::agent::clock;
 use crate::agent::core::Agent;
 use crate::agent::error::{Error, Result};
 use crate::agent::folder::InstallFolder;
@@ -16,6 +15,7 @@ use crate::agent::record::Record;
 use crate::agent::view::PackageView;
 use crate::domain::{CodebaseState, Millis, PackageId};
 use crate::net::Meter;
+use crate::net::clock;
 use crate::net::meter::Reading;
 use crate::policy::back_off_millis;
 use crate::protocol::fleet::VersionInfo;
@@ -27,8 +27,8 @@ pub(super) struct Seen {
     pub(super) view: PackageView,
     /// How many attempts have ended.
     pub(super) rounds: u64,
-    /// The last attempt found everything in place.
-    pub(super) already: bool,
+    /// How many of them put something in place.
+    pub(super) changes: u64,
 }
 
 /// What bringing the next version here costs, over all attempts.
@@ -83,7 +83,7 @@ impl Job {
             folder,
             record: Mutex::new(record),
             arrived: Arc::default(),
-            seen: watch::Sender::new(Seen { view, rounds: 0, already: false }),
+            seen: watch::Sender::new(Seen { view, rounds: 0, changes: 0 }),
             wake: Notify::new(),
             early: std::sync::Mutex::default(),
             verify: AtomicBool::new(false),
@@ -130,12 +130,14 @@ impl Job {
             return;
         }
         self.count(Reading { wire_bytes: line_bytes, socket_bytes: line_bytes });
-        // Until the content is ready a waiting job would only learn what the event says.
-        let waits = self.seen.borrow().view.state == InstallState::Waiting;
-        if waits && *codebase != CodebaseState::Ready {
-            self.show(|view| view.reason = Some(format!("the codebase is {}", codebase.word())));
-        } else {
-            self.wake();
+        match codebase {
+            CodebaseState::Ready | CodebaseState::Unknown => self.wake(),
+            // Until the content is ready a look would only bring what the event says.
+            _ => self.show(|view| {
+                if view.state == InstallState::Waiting {
+                    view.reason = Some(format!("the codebase is {}", codebase.word()));
+                }
+            }),
         }
     }
 
@@ -205,10 +207,11 @@ impl Job {
                     view.blocked = error.is_final().then(|| error.to_problem().code);
                 }
             }
-            if view.state != before || matches!(outcome, Ok(Outcome::Installed { already: false })) {
+            let changed = matches!(outcome, Ok(Outcome::Installed { already: false }));
+            if view.state != before || changed {
                 view.since = clock::now();
             }
-            seen.already = matches!(outcome, Ok(Outcome::Installed { already: true } | Outcome::Current));
+            seen.changes += u64::from(changed);
             seen.rounds += 1;
         });
     }
@@ -238,8 +241,9 @@ pub(super) async fn keep_current(agent: Arc<Agent>, job: Arc<Job>, look_at_once:
     loop {
         let aim = if job.verify.swap(false, Ordering::Relaxed) { Aim::Verified } else { Aim::Current };
         job.take_early(&mut effort);
+        let Ok(turn) = agent.turns.acquire().await else { return };
         let outcome = attempt(&agent, &job, &mut effort, aim).await;
-        job.log(&outcome);
+        drop(turn);
         let wait = match &outcome {
             Ok(Outcome::Installed { .. } | Outcome::Current | Outcome::Planned(_)) => {
                 effort = Effort::default();
@@ -254,6 +258,7 @@ pub(super) async fn keep_current(agent: Arc<Agent>, job: Arc<Job>, look_at_once:
         };
         let next_attempt = wait.map(|wait| clock::now().plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
         job.settle(&*job.record.lock().await, &outcome, next_attempt);
+        job.log(&outcome);
         agent.report_due();
         let woken = tokio::select! {
             () = job.wake.notified() => true,

@@ -4,7 +4,6 @@
 //! "which version" to "in place, verified", and a walk that is killed is taken up where it was. What never happens: content is believed that
 //! does not hash to a signed manifest, two processes work in one folder, a wait has no reason and no end.
 
-mod clock;
 pub mod control;
 mod core;
 mod error;
@@ -24,3 +23,6 @@ pub use self::core::{Agent, view_on_disk};
 pub use error::{Error, Result};
 pub use request::InstallRequest;
 pub use run::{Care, Running, run, start};
+
+#[cfg(test)]
+mod tests;

@@ -9,10 +9,10 @@ use consign_store::fsx;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::agent::clock;
 use crate::agent::core::Agent;
 use crate::agent::error::Result;
 use crate::agent::view::PackageView;
+use crate::net::clock;
 use crate::net::{Client, Meter, blocking};
 use crate::policy::back_off_millis;
 use crate::protocol::fleet::Endpoint;
@@ -97,13 +97,11 @@ pub(super) async fn report(agent: Arc<Agent>) {
 
 async fn send_to(agent: &Agent, server: Endpoint, client: &mut Option<(Endpoint, Client)>) -> Result<()> {
     let fitting = client.take().filter(|(known, _)| *known == server);
-    let (_, client) = match fitting {
-        Some(pair) => client.insert(pair),
-        None => {
-            let new = agent.member.client(&server, Arc::new(Meter::default()))?;
-            client.insert((server, new))
-        }
+    let pair = match fitting {
+        Some(pair) => pair,
+        None => (server.clone(), agent.member.client(&server, Arc::new(Meter::default()))?),
     };
+    let (_, client) = client.insert(pair);
     send(agent, client).await
 }
 

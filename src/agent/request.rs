@@ -8,7 +8,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::Sender;
 
-use crate::agent::clock;
 use crate::agent::control::Reply;
 use crate::agent::core::Agent;
 use crate::agent::error::{Error, Result};
@@ -17,8 +16,9 @@ use crate::agent::job::{Effort, Job};
 use crate::agent::record::Record;
 use crate::agent::view::{InstalledView, PackageView};
 use crate::domain::{Name, PackageId};
-use crate::net::Meter;
+use crate::net::clock;
 use crate::net::meter::Reading;
+use crate::net::{Meter, blocking};
 use crate::policy::back_off_millis;
 use crate::protocol::fleet::{PACKAGES_PATH, Resolution};
 use crate::protocol::problem::Problem;
@@ -66,9 +66,10 @@ impl Agent {
             },
         };
         if request.plan {
-            return self.plan(known, package, &name, request, replies).await;
+            return self.plan(known, package, name, request, replies).await;
         }
-        let job = self.want(package, &name, dest).await?;
+        let (agent, wanted) = (Arc::clone(self), request.dest.clone());
+        let job = blocking::run("recording a wish", move || agent.want(package, &name, wanted.as_deref())).await??;
         job.count(early);
         self.watch(&job, replies).await
     }
@@ -120,34 +121,35 @@ impl Agent {
     /// Tells how `job` fares until its version is in place.
     async fn watch(self: &Arc<Self>, job: &Arc<Job>, replies: &Sender<Reply>) -> Result<()> {
         let mut changes = job.subscribe();
-        let mut rounds = changes.borrow_and_update().rounds;
+        let before = changes.borrow_and_update().clone();
+        let mut rounds = before.rounds;
         job.verify();
         self.start_job(job, true);
         let mut tell = tokio::time::interval(Duration::from_millis(TELL_MILLIS));
-        let mut told: Option<PackageView> = None;
+        let mut shown: Option<PackageView> = None;
         loop {
             tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return Ok(()) },
+                told = changes.changed() => if told.is_err() { return Ok(()) },
                 _ = tell.tick() => {}
                 () = replies.closed() => return Ok(()),
             }
             let seen = job.seen();
             if seen.rounds != rounds {
                 rounds = seen.rounds;
-                if let Some(installed) = installed(&seen.view, seen.already) {
+                if let Some(installed) = installed(&seen.view, seen.changes == before.changes) {
                     // Whether or not it is heard, it is done.
-                    let _ = replies.send(Reply::Installed(installed)).await;
+                    let _ = replies.send(Reply::Installed(Box::new(installed))).await;
                     return Ok(());
                 }
                 if let Some(code) = &seen.view.blocked {
                     return Err(Error::Refused(Problem::new(409, code, seen.view.reason.unwrap_or_default())));
                 }
             }
-            if told.as_ref() != Some(&seen.view) {
-                if replies.send(Reply::Progress(seen.view.clone())).await.is_err() {
+            if shown.as_ref() != Some(&seen.view) {
+                if replies.send(Reply::Progress(Box::new(seen.view.clone()))).await.is_err() {
                     return Ok(());
                 }
-                told = Some(seen.view);
+                shown = Some(seen.view);
             }
         }
     }
@@ -156,20 +158,22 @@ impl Agent {
         &self,
         known: Option<Arc<Job>>,
         package: PackageId,
-        name: &Name,
+        name: Name,
         request: &InstallRequest,
         replies: &Sender<Reply>,
     ) -> Result<()> {
-        let job = known.unwrap_or_else(|| {
-            let dest = request.dest.clone().unwrap_or_else(|| self.folder.default_dest(name));
+        // A package that is nowhere yet may be planned for anywhere.
+        let settled = known.filter(|job| request.dest.is_none() || job.seen().view.installed.is_some());
+        let job = settled.unwrap_or_else(|| {
+            let dest = request.dest.clone().unwrap_or_else(|| self.folder.default_dest(&name));
             // Recorded nowhere: a plan is no wish.
-            Arc::new(Job::new(self.folder.install(package), Record::new(package, name.clone(), dest, clock::now())))
+            Arc::new(Job::new(self.folder.install(package), Record::new(package, name, dest, clock::now())))
         });
         let reply = match attempt(self, &job, &mut Effort::default(), Aim::Planned).await? {
-            Outcome::Planned(plan) => Reply::Planned(*plan),
+            Outcome::Planned(plan) => Reply::Planned(plan),
             Outcome::Waiting { reason, .. } => Reply::Waiting { reason, next_attempt: clock::now() },
             // A plan looks at every file, so what is there already is planned too, at no cost; only an older offer ends here.
-            Outcome::Installed { .. } | Outcome::Current => Reply::Progress(job.seen().view),
+            Outcome::Installed { .. } | Outcome::Current => Reply::Progress(Box::new(job.seen().view)),
         };
         let _ = replies.send(reply).await;
         Ok(())
@@ -185,7 +189,7 @@ fn installed(view: &PackageView, already: bool) -> Option<InstalledView> {
         label: version.label.clone(),
         manifest: version.manifest.clone(),
         dest: view.dest.clone(),
-        source: view.source.clone(),
+        source: view.source.clone().filter(|_| !already),
         already,
         cost: view.cost.unwrap_or_default(),
     })

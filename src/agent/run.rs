@@ -14,6 +14,7 @@ use crate::agent::follow::follow;
 use crate::agent::report::{report, send};
 use crate::net::Meter;
 use crate::net::task::Task;
+use crate::policy::Prefer;
 
 /// For the last report of an agent that stops.
 const LAST_REPORT_WAIT: Duration = Duration::from_secs(5);
@@ -38,8 +39,8 @@ pub enum Care {
 ///
 /// # Errors
 /// Not joined, in use by another process, damaged, or I/O.
-pub fn start(dir: &Path, care: Care) -> Result<Running> {
-    let agent = Agent::open(dir)?;
+pub fn start(dir: &Path, care: Care, prefer: Prefer) -> Result<Running> {
+    let agent = Agent::open(dir, prefer)?;
     let listener = control::Listener::bind(dir)?;
     if care == Care::All {
         for job in agent.jobs() {
@@ -59,8 +60,13 @@ pub fn start(dir: &Path, care: Care) -> Result<Running> {
 ///
 /// # Errors
 /// As [`start`].
-pub async fn run(dir: &Path, ready: impl FnOnce(&Agent), shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-    let running = start(dir, Care::All)?;
+pub async fn run(
+    dir: &Path,
+    prefer: Prefer,
+    ready: impl FnOnce(&Agent),
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    let running = start(dir, Care::All, prefer)?;
     ready(&running.agent);
     shutdown.await;
     running.stop().await;

@@ -6,9 +6,9 @@ use consign_store::error::At as _;
 use consign_store::{ManifestId, fsx};
 use sha2::{Digest as _, Sha256};
 
-use crate::agent::clock;
 use crate::agent::error::{Error, Result};
 use crate::domain::Millis;
+use crate::net::clock;
 use crate::net::member::Member;
 use crate::net::{Client, blocking};
 use crate::protocol::fleet::{Resolution, TUF_PATH, VersionInfo};

@@ -10,12 +10,14 @@ use super::agent_install::{self, Install};
 use super::error::CliError;
 use super::human;
 use super::output::{Cell, Output, Paint};
+use super::prefer::PreferWord;
 use super::process;
+use crate::agent;
 use crate::agent::control::{self, Ask, Reply};
 use crate::agent::view::{AgentView, PackageView};
-use crate::agent::{self};
 use crate::domain::Name;
 use crate::net::enrol::{self, JoinRequest, Joined};
+use crate::policy::Prefer;
 use crate::protocol::hello::Role;
 use crate::protocol::report::InstallState;
 use crate::trust::JoinString;
@@ -64,6 +66,9 @@ pub struct Join {
 /// Follows.
 #[derive(Debug, Args)]
 pub struct Run {
+    /// What to spare where there is a choice
+    #[arg(long, value_enum, default_value_t = PreferWord::Time)]
+    pub prefer: PreferWord,
     #[command(flatten)]
     pub place: Folder,
 }
@@ -79,7 +84,7 @@ pub struct Status {
 pub fn run(command: &AgentCommand, context: &Context) -> Result<(), CliError> {
     match command {
         AgentCommand::Join(join) => run_join(join, context),
-        AgentCommand::Run(run) => run_run(&run.place.folder),
+        AgentCommand::Run(run) => run_run(&run.place.folder, run.prefer.into()),
         AgentCommand::Install(install) => agent_install::run(install, context),
         AgentCommand::Status(status) => run_status(&status.place.folder, context),
     }
@@ -131,10 +136,10 @@ fn machine_name() -> Result<Name, CliError> {
     text.trim().parse().map_err(refuse)
 }
 
-fn run_run(dir: &Path) -> Result<(), CliError> {
+fn run_run(dir: &Path, prefer: Prefer) -> Result<(), CliError> {
     process::serve(|shutdown| async move {
         let ready = |agent: &agent::Agent| tracing::info!(machine = %agent.view().machine, "the agent follows");
-        Ok(agent::run(dir, ready, shutdown).await?)
+        Ok(agent::run(dir, prefer, ready, shutdown).await?)
     })
 }
 
@@ -150,7 +155,7 @@ fn run_status(dir: &Path, context: &Context) -> Result<(), CliError> {
         tokio::time::timeout(STATUS_WAIT, ask).await.map_err(late)?.map_err(CliError::from)
     })?;
     let view = match asked {
-        Some(Reply::Status(view)) => view,
+        Some(Reply::Status(view)) => *view,
         Some(Reply::Refused(problem)) => return Err(problem.into()),
         Some(_) => return Err(CliError::failed("the running agent answered something else than its status")),
         None => agent::view_on_disk(dir)?,

@@ -16,6 +16,7 @@ use super::progress::Bar;
 use crate::agent::control::{self, Ask, Reply};
 use crate::agent::view::{InstalledView, PackageView, PlanView};
 use crate::agent::{self, Care, InstallRequest};
+use crate::policy::Prefer;
 use crate::protocol::report::InstallState;
 
 /// Between two looks for whoever holds the folder but does not answer yet, or no more.
@@ -73,12 +74,12 @@ async fn until_done(
     loop {
         if let Some(asking) = control::connect(dir, &Ask::Install(request.clone())).await? {
             match through_socket(asking, deadline, screen).await? {
-                Heard::Last(reply) => return Ok(Some(reply)),
+                Heard::Last(reply) => return Ok(Some(*reply)),
                 Heard::Late => return Ok(None),
                 Heard::Gone => {}
             }
         } else {
-            match agent::start(dir, Care::Asked) {
+            match agent::start(dir, Care::Asked, Prefer::Time) {
                 Ok(running) => {
                     let reply = in_this_process(&running, request, deadline, screen).await;
                     running.stop().await;
@@ -100,7 +101,7 @@ async fn until_done(
 }
 
 enum Heard {
-    Last(Reply),
+    Last(Box<Reply>),
     Late,
     Gone,
 }
@@ -111,7 +112,7 @@ async fn through_socket(mut asking: control::Asking, deadline: Instant, screen: 
             Err(_) => return Ok(Heard::Late),
             Ok(reply) => match reply? {
                 None => return Ok(Heard::Gone),
-                Some(reply) if reply.is_last() => return Ok(Heard::Last(reply)),
+                Some(reply) if reply.is_last() => return Ok(Heard::Last(Box::new(reply))),
                 Some(reply) => screen.show(reply),
             },
         }
@@ -168,23 +169,20 @@ impl<'a> Screen<'a> {
     }
 
     fn progress(&mut self, view: &PackageView) {
-        match &view.reason {
-            Some(reason) => {
-                let changes = view.changes_when.as_ref().map(|when| format!("; changes when {when}")).unwrap_or_default();
-                self.waits(view.state, format!("{reason}{changes}"));
-            }
-            None => {
-                self.state = view.state;
-                self.reason.clear();
-                let from = view.source.as_deref().unwrap_or("the nearest server");
-                let word = match view.state {
-                    InstallState::Fetching => format!("fetching from {from}"),
-                    other => state_word(other).to_owned(),
-                };
-                let output = self.output;
-                self.bar.get_or_insert_with(|| Bar::start(output, &word)).show(&word, view.done_bytes, view.total_bytes);
-            }
+        if let Some(reason) = &view.reason {
+            let changes = view.changes_when.as_ref().map(|when| format!("; changes when {when}")).unwrap_or_default();
+            self.waits(view.state, format!("{reason}{changes}"));
+            return;
         }
+        self.state = view.state;
+        self.reason.clear();
+        let from = view.source.as_deref().unwrap_or("the nearest server");
+        let word = match view.state {
+            InstallState::Fetching => format!("fetching from {from}"),
+            other => state_word(other).to_owned(),
+        };
+        let output = self.output;
+        self.bar.get_or_insert_with(|| Bar::start(output, &word)).show(&word, view.done_bytes, view.total_bytes);
     }
 
     fn waits(&mut self, state: InstallState, reason: String) {

@@ -18,6 +18,7 @@ mod package;
 mod package_view;
 mod pair;
 mod policy;
+mod prefer;
 mod process;
 mod progress;
 mod site;
@@ -193,14 +194,23 @@ mod tests {
             "store put s d --verify",
             "store get s b3:0000000000000000000000000000000000000000000000000000000000000000 d --seed o",
             "store stats s",
+            "store gc s --grace 0 --dry-run --keep b3:0000000000000000000000000000000000000000000000000000000000000000",
+            "store scrub s --rate 1000000",
+            "store repair s --from t",
             "completions bash",
         ] {
             let words = std::iter::once("consign").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
         }
-        for line in
-            ["package refresh", "package refresh p --all", "store get s nonsense d", "package add p", "subnet add x --site s"]
-        {
+        for line in [
+            "package refresh",
+            "package refresh p --all",
+            "store get s nonsense d",
+            "store gc s",
+            "store scrub s --rate 0",
+            "package add p",
+            "subnet add x --site s",
+        ] {
             let words = std::iter::once("consign").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");
         }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::error::CliError;
 use super::output::{Cell, Output, Paint};
+use super::prefer::PreferWord;
 use super::wait::codebase_words;
 use super::{Context, human, process};
 use crate::domain::{CodebaseState, MachineId, Name, SiteId};
@@ -60,6 +61,9 @@ pub struct Join {
 /// Serves.
 #[derive(Debug, Args)]
 pub struct Run {
+    /// What to spare where there is a choice
+    #[arg(long, value_enum, default_value_t = PreferWord::Time)]
+    pub prefer: PreferWord,
     #[command(flatten)]
     pub place: Folder,
 }
@@ -77,7 +81,7 @@ pub fn run(command: &SiteServerCommand, context: &Context) -> Result<(), CliErro
         SiteServerCommand::Join(options) => join(options, context),
         SiteServerCommand::Run(options) => process::serve(|shutdown| async move {
             let ready = |about: &RunInfo| tracing::info!(address = about.address, "the site server listens");
-            site_server::run(&options.place.folder, ready, shutdown).await.map_err(explained)
+            site_server::run(&options.place.folder, options.prefer.into(), ready, shutdown).await.map_err(explained)
         }),
         SiteServerCommand::Status(options) => status(options, context),
     }

@@ -1,5 +1,8 @@
 //! `consign store …`: a store of chunks on this machine, without a fleet.
 
+mod patches;
+mod upkeep;
+
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +30,17 @@ pub enum StoreCommand {
     Get(Get),
     /// Count what a store holds
     Stats(Stats),
+    /// Tell what an update between two versions costs
+    Plan(patches::Plan),
+    /// Build the patches between two versions: what servers run in the background
+    #[command(hide = true)]
+    Patch(patches::Patch),
+    /// Free what no kept version needs
+    Gc(upkeep::Gc),
+    /// Read everything again and find damage
+    Scrub(upkeep::Scrub),
+    /// Store damaged chunks anew from another store
+    Repair(upkeep::Repair),
 }
 
 /// Brings a folder into a store.
@@ -103,6 +117,11 @@ pub fn run(command: &StoreCommand, context: &Context) -> Result<(), CliError> {
         StoreCommand::Put(put) => self::put(put, &context.output),
         StoreCommand::Get(get) => self::get(get, &context.output),
         StoreCommand::Stats(stats) => self::stats(stats, &context.output),
+        StoreCommand::Plan(plan) => patches::plan(plan, &context.output),
+        StoreCommand::Patch(patch) => patches::patch(patch, &context.output),
+        StoreCommand::Gc(gc) => upkeep::gc(gc, &context.output),
+        StoreCommand::Scrub(scrub) => upkeep::scrub(scrub, &context.output),
+        StoreCommand::Repair(repair) => upkeep::repair(repair, &context.output),
     }
 }
 

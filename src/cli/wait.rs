@@ -80,10 +80,14 @@ pub fn codebase_words(state: &CodebaseState) -> String {
     }
 }
 
-/// Says what share `done` is of `total`.
+/// Says what share `done` is of `total`: `33 %`, and `0.2 %` where whole percents would hide it.
 pub fn share(done: u64, total: u64) -> String {
-    let percent = (u128::from(done) * 100).checked_div(u128::from(total)).unwrap_or(0);
-    format!("{percent} %")
+    let parts = (u128::from(done) * 1000).checked_div(u128::from(total)).unwrap_or(0);
+    match parts {
+        0 if done > 0 => "under 0.1 %".to_owned(),
+        1..100 => format!("{}.{} %", parts / 10, parts % 10),
+        _ => format!("{} %", parts / 10),
+    }
 }
 
 /// Waits until all `packages` are ready; returns them as they are then.

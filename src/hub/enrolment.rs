@@ -5,10 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use super::Hub;
-use super::clock;
 use super::error::Result;
 use crate::catalog::{AdminWrite, Enrol};
 use crate::domain::SiteId;
+use crate::net::clock;
 use crate::protocol::admin::{Invite, Invited};
 use crate::protocol::enrol::{EnrolRequest, EnrolResponse};
 use crate::protocol::fleet::Endpoint;

@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 
 use super::Hub;
-use super::clock;
 use super::rights::HubAccess;
 use crate::net::Peer;
+use crate::net::clock;
 use crate::net::data_plane::{self, DataPlane};
 use crate::net::problem::JsonBody;
 use crate::protocol::enrol::{ENROL_PATH, EnrolRequest, EnrolResponse};

@@ -10,9 +10,9 @@ use consign_store::fsx;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::clock;
 use super::error::{Error, Result};
 use crate::catalog::{Catalog, TufChange};
+use crate::net::clock;
 use crate::protocol::local::{ADMIN_FILE, AdminCredentials};
 use crate::trust::tuf::{OnlineKeys, Repository};
 use crate::trust::{Authority, PrivateKey};

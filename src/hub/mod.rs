@@ -1,11 +1,10 @@
 //! The hub: catalog, hashing, signing, policy.
 //!
-//! A [`Hub`] is the state that its listeners, its refresh workers and its timers share. What they decide is in the catalog; what they
+//! A `Hub` is the state that its listeners, its refresh workers and its timers share. What they decide is in the catalog; what they
 //! announce follows a commit, never precedes it.
 
 mod admin;
 mod announce;
-mod clock;
 mod enrolment;
 mod error;
 mod fleet;

@@ -6,11 +6,11 @@ use consign_store::ingest::{self, Ingested, Options, Progress};
 use consign_store::manifest::{Platform, Platforms};
 
 use super::Hub;
-use super::clock;
 use super::error::{Error, Result};
 use super::folder::Folder;
 use crate::catalog::RefreshJob;
 use crate::net::blocking;
+use crate::net::clock;
 use crate::protocol::admin::RefreshOutcome;
 
 /// Refreshes that run at once: a small package does not wait for a large one.

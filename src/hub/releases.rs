@@ -5,10 +5,10 @@ use std::time::Duration;
 use consign_store::ingest::Ingested;
 
 use super::Hub;
-use super::clock;
 use super::error::Result;
 use crate::catalog::{self, NewVersion, RefreshJob, TufChange, TufFiles};
 use crate::domain::Millis;
+use crate::net::clock;
 use crate::protocol::admin::RefreshOutcome;
 use crate::trust::tuf::{Release, Repository, TIMESTAMP_FILE};
 
@@ -96,7 +96,7 @@ impl Hub {
                 }
                 Err(error) => {
                     tracing::error!(%error, "cannot renew the release metadata; trying again in a minute");
-                    tokio::time::sleep(Duration::from_secs(60)).await;
+                    tokio::time::sleep(Duration::from_mins(1)).await;
                 }
             }
         }

@@ -4,6 +4,7 @@
 
 pub mod blocking;
 pub mod client;
+pub mod clock;
 pub mod data_plane;
 pub mod enrol;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod member;
 pub mod meter;
 pub mod peer;
 pub mod problem;
+pub mod rate;
 pub mod retry;
 pub mod task;
 

@@ -2,10 +2,12 @@
 
 mod back_off;
 mod offer;
+mod prefer;
 mod rights;
 mod sites;
 
 pub use back_off::back_off_millis;
 pub use offer::{Ask, Offer, Source, codebases_for};
+pub use prefer::{Prefer, patch_pays, patience};
 pub use rights::may_read;
 pub use sites::{Overlap, overlaps, site_of};

@@ -136,7 +136,7 @@ pub struct Resolution {
     /// The current version; `None` before the first release.
     pub version: Option<VersionInfo>,
     /// The state of the nearest codebase.
-    #[serde(flatten)]
+    #[serde(rename = "codebase")]
     pub state: CodebaseState,
     /// Where that version can be fetched now, best first; empty unless a codebase is ready.
     pub codebases: Vec<Endpoint>,
@@ -159,3 +159,23 @@ pub struct CodebaseReport {
 
 /// See [`CodebaseReport`].
 pub const CODEBASES_PATH: &str = "/v1/codebases";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resolution_round_trips_also_with_a_failed_codebase() {
+        let resolution = Resolution {
+            package: PackageId(uuid::Uuid::from_u128(1)),
+            name: "p".parse().unwrap(),
+            version: None,
+            state: CodebaseState::Failed { reason: "the disk is full".to_owned(), next_attempt: Millis(1) },
+            codebases: Vec::new(),
+            reason: "no server has it".to_owned(),
+            changes_when: "one has".to_owned(),
+        };
+        let text = serde_json::to_string(&resolution).unwrap();
+        assert_eq!(serde_json::from_str::<Resolution>(&text).unwrap(), resolution, "{text}");
+    }
+}

@@ -8,6 +8,7 @@ pub mod events;
 pub mod fleet;
 pub mod hello;
 pub mod local;
+pub mod patches;
 pub mod problem;
 pub mod ranges;
 pub mod report;

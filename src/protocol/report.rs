@@ -68,7 +68,7 @@ pub struct Cost {
     pub socket_bytes: u64,
     /// Of `wire_bytes`: metadata and manifest.
     pub metadata_bytes: u64,
-    /// Of `wire_bytes`: recipes and chunks.
+    /// Of `wire_bytes`: patches, recipes and chunks.
     pub content_bytes: u64,
     /// Raw bytes of the version's files.
     pub total_bytes: u64,
@@ -76,7 +76,10 @@ pub struct Cost {
     pub kept_bytes: u64,
     /// Raw bytes taken from what the machine had.
     pub reused_bytes: u64,
-    /// Raw bytes that came over the wire.
+    /// Raw bytes made by patches from what the machine had.
+    #[serde(default)]
+    pub patched_bytes: u64,
+    /// Raw bytes that came over the wire as records.
     pub fetched_bytes: u64,
     /// From the decision to install to verified and in place, milliseconds.
     pub millis: u64,

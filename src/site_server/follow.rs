@@ -8,9 +8,10 @@ use tokio::time::timeout;
 use super::codebases::assigned;
 use super::error::{Error, Result};
 use super::known::{Known, Stored};
-use super::{Change, Core, clock, folder};
+use super::{Change, Core, folder};
 use crate::net::Client;
 use crate::net::blocking;
+use crate::net::clock;
 use crate::net::event_stream::EventStream;
 use crate::policy;
 use crate::protocol::events::{EVENTS_PATH, Event};
@@ -19,7 +20,10 @@ use crate::protocol::hello::{HELLO_PATH, Hello, ProtocolRange};
 use crate::protocol::signed::Signed;
 
 /// The state is asked for at least this often, whatever the events say.
-const POLL: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_mins(1);
+
+/// The longest wait before the hub is tried again: shorter than for content, because one greeting costs it little and a release waits for it.
+const RECONNECT_MILLIS_MAX: u64 = 30_000;
 
 /// Follows the hub until the task ends; each wait is in the status.
 pub(super) async fn follow(core: Arc<Core>) {
@@ -31,7 +35,7 @@ pub(super) async fn follow(core: Arc<Core>) {
             Err(error) => error,
         };
         failures = failures.saturating_add(1);
-        let wait = policy::back_off_millis(failures, seed);
+        let wait = policy::back_off_millis(failures, seed).min(RECONNECT_MILLIS_MAX);
         let now = clock::now();
         let next_attempt = now.plus_millis(i64::try_from(wait).unwrap_or(i64::MAX));
         tracing::warn!(%error, wait_millis = wait, "no contact with the hub");

@@ -74,7 +74,7 @@ impl Known {
             hex::decode_to_slice(&machine.key, &mut key).ok().map(|()| (key, place))
         };
         let by_key = state.machines.iter().enumerate().filter_map(key).collect();
-        Self { received, expires, sequence, by_key, by_id, by_name, by_manifest, state, map }
+        Self { received, expires, sequence, state, map, by_key, by_id, by_name, by_manifest }
     }
 
     /// The agent with this key.

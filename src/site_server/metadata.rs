@@ -9,10 +9,10 @@ use consign_store::error::At as _;
 use consign_store::{ManifestId, fsx};
 use sha2::{Digest as _, Sha256};
 
-use super::clock;
 use super::error::{Error, Result};
 use super::folder::{self, Folder};
 use crate::domain::{Millis, Name, PackageId};
+use crate::net::clock;
 use crate::net::member::Member;
 use crate::net::{Client, blocking};
 use crate::protocol::fleet::{TUF_PATH, VersionInfo};

@@ -1,13 +1,12 @@
 //! The site server: follows the hub, fetches and verifies what is assigned, and serves its site's agents, also while the hub is away.
 //!
-//! Level-triggered: an event, a reconnect or the slow poll makes [`follow`] fetch the signed site state; what is assigned and not ready is
-//! worked off by [`replicate`]; each change is reported to the hub and told to agents. There is no record of what is ready: at each start
+//! Level-triggered: an event, a reconnect or the slow poll makes `follow` fetch the signed site state; what is assigned and not ready is
+//! worked off by `replicate`; each change is reported to the hub and told to agents. There is no record of what is ready: at each start
 //! every version is looked up in the store, and what is all there is ready.
 //!
 //! What never happens here: a version is served before each of its chunks was verified and is durable; content, rights or servers are
 //! believed that the hub has not signed; a state that has expired is used.
 
-mod clock;
 mod codebases;
 mod control;
 mod error;
@@ -35,6 +34,8 @@ use crate::domain::{CodebaseState, Millis, PackageId};
 use crate::net::event_stream::Feed;
 use crate::net::member::Member;
 use crate::net::meter::Meter;
+use crate::net::rate::Rate;
+use crate::policy::Prefer;
 
 pub use control::status;
 pub use error::{Error, Result};
@@ -58,6 +59,10 @@ struct Core {
     member: Member,
     /// How agents reach it, `host:port`.
     address: String,
+    /// What it spares where it can choose.
+    prefer: Prefer,
+    /// How fast content arrives from the hub.
+    rate: Rate,
     store: Store,
     metadata: metadata::Metadata,
     known: watch::Sender<Option<Arc<known::Known>>>,
@@ -91,7 +96,7 @@ impl Core {
 
     /// Ends the work on a version, see [`codebases::Codebases::end`].
     fn end(&self, manifest: &ManifestId, failure: Option<String>) {
-        self.codebases.end(manifest, failure, clock::now());
+        self.codebases.end(manifest, failure, crate::net::clock::now());
         self.announce(manifest);
     }
 
@@ -107,3 +112,6 @@ impl Core {
         high ^ low
     }
 }
+
+#[cfg(test)]
+mod tests;

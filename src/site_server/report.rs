@@ -45,8 +45,8 @@ pub(super) async fn report(core: Arc<Core>) {
             continue;
         }
         tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
-            changed = contacts.changed() => if changed.is_err() { return },
+            news = changes.changed() => if news.is_err() { return },
+            news = contacts.changed() => if news.is_err() { return },
         }
         // The end of the wait is as good as an urgent change.
         let _ = timeout(COLLECT, changes.wait_for(|changes| changes.urgent != seen.urgent)).await;

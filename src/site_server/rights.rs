@@ -44,9 +44,10 @@ impl Core {
         }
         if matches!(self.link.contact(), Contact::Connected { .. }) {
             let mut news = self.known.subscribe();
-            let knows = |known: &Option<Arc<Known>>| known.as_ref().is_some_and(|known| known.machine(&key).is_some());
+            let is_newcomer_there =
+                |known: &Option<Arc<Known>>| known.as_ref().is_some_and(|known| known.machine(&key).is_some());
             // Late or never is the same here: the state as it is then decides.
-            let _ = timeout(NEWCOMER_WAIT, news.wait_for(knows)).await;
+            let _ = timeout(NEWCOMER_WAIT, news.wait_for(is_newcomer_there)).await;
         }
         admitted(self.valid()?, key).ok_or_else(|| {
             Problem::new(403, "unknown_machine", "this site server does not know this machine's certificate")

@@ -18,14 +18,17 @@ use super::known::{Known, Stored};
 use super::link::{Link, client_of};
 use super::metadata::Metadata;
 use super::rights::SiteAccess;
-use super::{Core, clock, follow, relay, replicate, report, serve};
+use super::{Core, follow, relay, replicate, report, serve};
 use crate::domain::Millis;
 use crate::net::blocking;
+use crate::net::clock;
 use crate::net::data_plane::{DataPlane, Limits as PlaneLimits};
 use crate::net::event_stream::Feed;
 use crate::net::listener::{Limits, Listener};
 use crate::net::member::{self, Member};
+use crate::net::rate::Rate;
 use crate::net::task::Task;
+use crate::policy::Prefer;
 use crate::protocol::hello::Role;
 
 /// Listens here when the join said nothing.
@@ -37,7 +40,12 @@ const QUEUE_MAX: usize = 256;
 ///
 /// # Errors
 /// The folder is no site server's or in use, the address cannot be bound, or something in the folder is damaged.
-pub async fn run(dir: &Path, ready: impl FnOnce(&RunInfo), shutdown: impl Future<Output = ()> + Send) -> Result<()> {
+pub async fn run(
+    dir: &Path,
+    prefer: Prefer,
+    ready: impl FnOnce(&RunInfo),
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<()> {
     let folder = Folder::new(dir);
     let member = Member::open(dir, Role::SiteServer)?;
     let _lock = folder.take()?;
@@ -45,7 +53,7 @@ pub async fn run(dir: &Path, ready: impl FnOnce(&RunInfo), shutdown: impl Future
     let store = blocking::run("opening the store", move || Store::open(&path)).await??;
     let metadata = Metadata::open(&folder, &member)?;
     let listener = Listener::bind(listen_address(&member)?, member.server_config()?, Limits::default()).await?;
-    let core = Arc::new(core(folder, member, store, metadata, listener.local_addr())?);
+    let core = Arc::new(core(folder, member, store, metadata, listener.local_addr(), prefer)?);
 
     if let Some(stored) = folder::read_json::<Stored>(&core.folder.state())? {
         // Also when it has expired: content is made ready meanwhile, and agents are told why they get nothing.
@@ -77,7 +85,7 @@ pub async fn run(dir: &Path, ready: impl FnOnce(&RunInfo), shutdown: impl Future
     Ok(())
 }
 
-fn core(folder: Folder, member: Member, store: Store, metadata: Metadata, bound: SocketAddr) -> Result<Core> {
+fn core(folder: Folder, member: Member, store: Store, metadata: Metadata, bound: SocketAddr, prefer: Prefer) -> Result<Core> {
     let now = clock::now();
     let meter = Arc::default();
     let joined_by = member.hub_endpoints();
@@ -98,6 +106,8 @@ fn core(folder: Folder, member: Member, store: Store, metadata: Metadata, bound:
         started: now,
         folder,
         member,
+        prefer,
+        rate: Rate::default(),
         store,
         metadata,
         meter,

@@ -14,7 +14,8 @@ use axum::routing::{get, post};
 use http_body_util::BodyExt as _;
 
 use super::rights::{Admitted, admit};
-use super::{Core, clock, relay};
+use super::{Core, relay};
+use crate::net::clock;
 use crate::net::data_plane::{self, DataPlane};
 use crate::net::event_stream;
 use crate::net::problem::JsonBody;

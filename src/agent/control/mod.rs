@@ -35,7 +35,7 @@ pub enum Ask {
 #[serde(tag = "reply", rename_all = "kebab-case")]
 pub enum Reply {
     /// The agent.
-    Status(AgentView),
+    Status(Box<AgentView>),
     /// No server has said yet which package it is.
     Waiting {
         /// Why.
@@ -44,11 +44,11 @@ pub enum Reply {
         next_attempt: Millis,
     },
     /// How far the package is.
-    Progress(PackageView),
+    Progress(Box<PackageView>),
     /// It is in place.
-    Installed(InstalledView),
+    Installed(Box<InstalledView>),
     /// What it would cost.
-    Planned(PlanView),
+    Planned(Box<PlanView>),
     /// It was refused, or cannot go on without a person.
     Refused(Problem),
 }

@@ -55,7 +55,7 @@ async fn answer(agent: &Arc<Agent>, stream: UnixStream) {
     let (sender, mut replies) = mpsc::channel(REPLIES_MAX);
     let working = async {
         let last = match question(&mut read).await {
-            Ok(Ask::Status) => Some(Reply::Status(agent.view())),
+            Ok(Ask::Status) => Some(Reply::Status(Box::new(agent.view()))),
             Ok(Ask::Install(request)) => {
                 let refused = tokio::select! {
                     done = agent.install(&request, &sender) => done.err(),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use consign_store::chunk::record::VerifiedRecord;
 use consign_store::manifest::file::ManifestFile;
@@ -16,6 +17,7 @@ use crate::agent::job::{Effort, Job};
 use crate::agent::record::{Record, manifest_of};
 use crate::agent::view::PlanView;
 use crate::net::fetch::{Fetched, Sink, fetch_chunks, fetch_manifest, fetch_recipes};
+use crate::net::rate::Rate;
 use crate::net::{Client, blocking};
 use crate::protocol::fleet::VersionInfo;
 use crate::trust::tuf::TargetInfo;
@@ -23,9 +25,9 @@ use crate::trust::tuf::TargetInfo;
 /// The target tree and what it takes content from.
 #[derive(Debug)]
 pub(super) struct Content {
-    assembly: Arc<Assembly>,
-    seeds: Vec<Seed>,
-    local_taken: bool,
+    pub(super) assembly: Arc<Assembly>,
+    pub(super) seeds: Vec<Seed>,
+    pub(super) local_taken: bool,
 }
 
 impl Content {
@@ -34,19 +36,19 @@ impl Content {
     /// # Errors
     /// The source failed or lied, the manifest is not the signed one, the destination is in the way, or I/O.
     pub(super) async fn open(job: &Job, record: &Record, target: &TargetInfo, client: &Client) -> Result<Self> {
+        let folder = job.folder.clone();
+        blocking::run("making a folder", move || fsx::create_dir_durable(folder.path())).await??;
         let path = job.folder.manifest(target.manifest);
         let id = target.manifest;
         let installed = installed(job, record);
-        let manifest = match open_manifest(path.clone(), id).await? {
-            Some(manifest) => manifest,
-            None => {
-                fsx::create_dir_durable(job.folder.path())?;
-                let base = match installed.clone() {
-                    Some(seed) => open_manifest(seed.manifest, seed.id).await?.map(Arc::new),
-                    None => None,
-                };
-                fetch_manifest(client, id, target.length, base, &path).await?.0
-            }
+        let manifest = if let Some(manifest) = open_manifest(path.clone(), id).await? {
+            manifest
+        } else {
+            let base = match installed.clone() {
+                Some(seed) => open_manifest(seed.manifest, seed.id).await?.map(Arc::new),
+                None => None,
+            };
+            fetch_manifest(client, id, target.length, base, &path).await?.0
         };
         let sha256 = target.sha256;
         let at = Target { dest: record.dest.clone(), work: job.folder.work(), update: record.installed.is_some() };
@@ -111,7 +113,7 @@ impl Content {
     ///
     /// # Errors
     /// The source failed, lied, or left some out; or I/O.
-    pub(super) async fn fetch_chunks(&self, client: &Client, job: &Job, effort: &mut Effort) -> Result<()> {
+    pub(super) async fn fetch_chunks(&self, client: &Client, job: &Job, rate: &Rate, effort: &mut Effort) -> Result<()> {
         let missing = self.missing().await?;
         if missing.is_empty() {
             return Ok(());
@@ -121,7 +123,9 @@ impl Content {
             arrived.fetch_add(assembly.accept(&record)?, Ordering::Relaxed);
             Ok(())
         });
+        let begun = Instant::now();
         let fetched = fetch_chunks(client, self.assembly.manifest().id(), &missing, sink, &AtomicU64::new(0)).await;
+        rate.saw(fetched.wire_bytes, begun.elapsed());
         counted(fetched, effort)?;
         self.all_came(self.missing().await?.is_empty(), client, "chunks")
     }
@@ -199,12 +203,12 @@ async fn open_manifest(path: PathBuf, id: ManifestId) -> Result<Option<ManifestF
 }
 
 /// Counts what arrived, whether or not the fetch succeeded.
-fn counted(fetched: Fetched, effort: &mut Effort) -> Result<()> {
+pub(super) fn counted(fetched: Fetched, effort: &mut Effort) -> Result<()> {
     effort.content_bytes += fetched.wire_bytes;
     Ok(fetched.end?)
 }
 
 /// Takes the assembly for one owner: whoever was given a handle has ended by then.
-fn sole(assembly: Arc<Assembly>) -> Result<Assembly> {
+pub(super) fn sole(assembly: Arc<Assembly>) -> Result<Assembly> {
     Arc::into_inner(assembly).ok_or_else(|| crate::net::Error::Stopped("the last fetch").into())
 }

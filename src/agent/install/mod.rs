@@ -4,6 +4,7 @@
 //! still missing. What goes wrong on this machine ends the attempt: no other source would help.
 
 mod content;
+mod patches;
 mod place;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::net::Client;
 use crate::protocol::fleet::{Endpoint, PACKAGES_PATH, Resolution, VersionInfo};
 use crate::trust::tuf::TargetInfo;
 use content::Content;
+use patches::Choice;
 
 /// How far an attempt goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +88,7 @@ pub(super) async fn attempt(agent: &Agent, job: &Job, effort: &mut Effort, aim: 
     let mut walk = Walk { agent, job, record, effort, aim, chosen, content, failures, waiting, absent: false };
     let map = agent.link().map;
     if map.expires <= agent.trust.lock().await.now() {
-        return Ok(walk.wait_for_map(map.expires));
+        return Ok(Walk::wait_for_map(map.expires));
     }
     for server in agent.servers() {
         if let Some(outcome) = walk.turn_to(&server).await? {
@@ -187,6 +189,11 @@ impl Walk<'_> {
             Some(content) => content,
             None => Content::open(self.job, self.record, &chosen.target, client).await?,
         };
+        let choice = Choice { prefer: self.agent.prefer, rate: &self.agent.rate };
+        let content = match self.aim {
+            Aim::Planned => content,
+            Aim::Current | Aim::Verified => content.take_patches(client, self.job, choice, self.effort).await?,
+        };
         let recipes = content.fetch_recipes(client, self.effort).await;
         let content = match recipes {
             Ok(()) => content.take_local(self.job).await?,
@@ -197,7 +204,7 @@ impl Walk<'_> {
         };
         let content = self.content.insert(content);
         if self.aim != Aim::Planned {
-            content.fetch_chunks(client, self.job, self.effort).await?;
+            content.fetch_chunks(client, self.job, &self.agent.rate, self.effort).await?;
         }
         Ok(())
     }
@@ -214,7 +221,7 @@ impl Walk<'_> {
     }
 
     /// An expired site map names nobody who may be asked for content.
-    fn wait_for_map(self, expired: Millis) -> Outcome {
+    fn wait_for_map(expired: Millis) -> Outcome {
         let reason = format!("the site map expired at {}, and no server has brought a newer one", expired.to_rfc3339());
         Outcome::Waiting { version: None, reason, changes_when: "a server of the site has reached the hub again".to_owned() }
     }
@@ -222,8 +229,8 @@ impl Walk<'_> {
     /// Says why no server was of use.
     fn give_up(self) -> Result<Outcome> {
         if let Some(resolution) = self.waiting {
-            let others = self.failures.iter().map(|failure| format!("; {failure}")).collect::<String>();
-            let reason = resolution.reason + &others;
+            let failures = self.failures.iter().map(ToString::to_string);
+            let reason = std::iter::once(resolution.reason).chain(failures).collect::<Vec<_>>().join("; ");
             return Ok(Outcome::Waiting { version: resolution.version, reason, changes_when: resolution.changes_when });
         }
         let only_absent =

@@ -6,14 +6,15 @@ use std::fs;
 use consign_store::error::At as _;
 use consign_store::restore::{self, Tally, Target};
 
-use crate::agent::clock;
 use crate::agent::error::Result;
 use crate::agent::folder::InstallFolder;
 use crate::agent::install::Outcome;
 use crate::agent::install::content::Content;
+use crate::agent::install::patches::patches_folder;
 use crate::agent::job::{Effort, Job};
 use crate::agent::record::{Record, Switching, manifest_of};
 use crate::net::blocking;
+use crate::net::clock;
 use crate::protocol::fleet::VersionInfo;
 use crate::protocol::report::{Cost, InstallState};
 
@@ -40,6 +41,8 @@ pub(super) async fn put(
     arrived(record, version, cost(effort, &tally));
     write(job, record).await?;
     let (folder, keep) = (job.folder.clone(), record.installed.as_ref().map(manifest_of).transpose()?);
+    // Patches that were never applied are of no use to the next version.
+    let _ = fs::remove_dir_all(patches_folder(job));
     blocking::run("clearing old manifests", move || clear(&folder, keep.map(|id| folder.manifest(id)).as_deref())).await??;
     Ok(Outcome::Installed { already })
 }
@@ -86,6 +89,7 @@ fn cost(effort: &Effort, tally: &Tally) -> Cost {
         total_bytes: tally.bytes,
         kept_bytes: tally.kept_bytes,
         reused_bytes: tally.seed_bytes + tally.resumed_bytes,
+        patched_bytes: tally.patch_bytes,
         fetched_bytes: tally.record_bytes,
         millis: u64::try_from(millis).unwrap_or(u64::MAX),
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::stop::Stop;
 use crate::cli::admin::AdminClient;
 use crate::cli::error::CliError;
 use crate::domain::SiteId;
@@ -29,16 +30,19 @@ const LOG_TAIL_BYTES: i64 = 2_000;
 const SITE: &str = "loopback";
 
 /// A process that ends with its owner.
+struct Running(Child);
+
+/// A role's process.
 struct Process {
     role: Role,
-    child: Child,
+    child: Running,
     log: PathBuf,
 }
 
 impl Process {
     /// Fails when the process has ended, showing the end of its log.
     fn check(&mut self) -> Result<(), CliError> {
-        match self.child.try_wait() {
+        match self.child.0.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
                 let tail = tail(&self.log);
@@ -49,11 +53,11 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for Running {
     fn drop(&mut self) {
         // Already ended is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -74,6 +78,7 @@ pub struct Fleet {
     agent: Option<Process>,
     site_server: Option<Process>,
     hub: Process,
+    stop: Stop,
     /// The hub's admin listener.
     pub admin: AdminClient,
 }
@@ -82,8 +87,8 @@ impl Fleet {
     /// Makes a fleet in `folder` and returns when its site server is connected.
     ///
     /// # Errors
-    /// A process cannot be started or ends, or takes over 30 seconds to come up.
-    pub fn start(folder: &Path) -> Result<Self, CliError> {
+    /// A process cannot be started or ends, or takes over 30 seconds to come up; the demo was asked to stop.
+    pub fn start(folder: &Path, stop: &Stop) -> Result<Self, CliError> {
         let program = std::env::current_exe().map_err(|e| CliError::failed(format!("cannot find this program: {e}")))?;
         let hub_folder = folder.join("hub");
         let any = ["--listen", "127.0.0.1:0"];
@@ -97,9 +102,13 @@ impl Fleet {
             &[("CONSIGN_HUB", hub_folder.as_os_str())],
         )?;
         let run_file = hub_folder.join(RUN_FILE);
-        until("the hub to listen", &mut hub, || Ok(run_file.exists()))?;
+        until("the hub to listen", &mut hub, || {
+            stop.check()?;
+            Ok(run_file.exists())
+        })?;
         let admin = AdminClient::open(&hub_folder)?;
-        let mut fleet = Self { program, folder: folder.to_path_buf(), agent: None, site_server: None, hub, admin };
+        let folder = folder.to_path_buf();
+        let mut fleet = Self { program, folder, agent: None, site_server: None, hub, stop: stop.clone(), admin };
         fleet.add_site()?;
         fleet.add_members()?;
         Ok(fleet)
@@ -117,8 +126,9 @@ impl Fleet {
     fn add_members(&mut self) -> Result<(), CliError> {
         self.site_server = Some(self.join_and_run(Role::SiteServer, "CONSIGN_SITE_SERVER", &["--listen", "127.0.0.1:0"])?);
         if let Some(process) = &mut self.site_server {
-            let admin = &self.admin;
+            let (admin, stop) = (&self.admin, &self.stop);
             until("the site server to connect", process, || {
+                stop.check()?;
                 let machines: Vec<MachineView> = admin.get(MACHINES_PATH)?;
                 Ok(machines
                     .iter()
@@ -140,26 +150,49 @@ impl Fleet {
             &[&[role.word(), "join", "--name", &name][..], options].concat(),
             &[place, ("CONSIGN_JOIN", OsStr::new(&invited.join))],
         )?;
-        spawn(role, &self.program, &self.folder, &[role.word(), "run"], &[place])
+        // The demo shows how few bytes an update can cost.
+        let prefer: &[&str] = if role == Role::Agent { &["--prefer", "bytes"] } else { &[] };
+        spawn(role, &self.program, &self.folder, &[&[role.word(), "run"][..], prefer].concat(), &[place])
     }
 
-    /// Installs or updates `package` into `dest` by the agent; returns how long that took, seconds.
+    /// The ends of the processes' logs, to be shown when something went wrong.
+    pub fn log_tails(&self) -> String {
+        let all = [Some(&self.hub), self.site_server.as_ref(), self.agent.as_ref()];
+        let said = all.into_iter().flatten().map(|process| format!("-- {}\n{}", process.role.word(), tail(&process.log)));
+        said.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Installs `package` into `dest` by the agent; returns how long that took, seconds.
     ///
     /// # Errors
-    /// The install failed.
-    pub fn install(&self, package: &str, dest: &Path) -> Result<f64, CliError> {
+    /// The install failed, a process ended, or the demo was asked to stop.
+    pub fn install(&mut self, package: &str, dest: &Path) -> Result<f64, CliError> {
         let started = Instant::now();
         let home = self.folder.join(Role::Agent.word());
         let dest = dest.to_str().ok_or_else(|| CliError::failed("the temporary folder's name is not UTF-8; set TMPDIR"))?;
-        run(&self.program, &["agent", "install", package, "--dest", dest], &[("CONSIGN_AGENT", home.as_os_str())])?;
-        Ok(started.elapsed().as_secs_f64())
+        let words = ["agent", "install", package, "--dest", dest];
+        let mut command = command(&self.program, &words, &[("CONSIGN_AGENT", home.as_os_str())]);
+        // On a terminal it draws its own bar.
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let mut child = Running(child.map_err(|e| CliError::io("start", &self.program, &e))?);
+        loop {
+            match child.0.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(started.elapsed().as_secs_f64()),
+                Ok(Some(status)) => return Err(CliError::failed(format!("`consign {}` failed ({status})", words.join(" ")))),
+                Ok(None) => {}
+                Err(e) => return Err(CliError::failed(format!("cannot look at the install: {e}"))),
+            }
+            self.check()?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
-    /// Fails when one of the processes has ended.
+    /// Fails when one of the processes has ended or the demo was asked to stop.
     ///
     /// # Errors
     /// Names the process and shows the end of its log.
     pub fn check(&mut self) -> Result<(), CliError> {
+        self.stop.check()?;
         self.hub.check()?;
         self.site_server.iter_mut().chain(&mut self.agent).try_for_each(Process::check)
     }
@@ -187,7 +220,7 @@ fn spawn(role: Role, program: &Path, folder: &Path, words: &[&str], variables: &
         .stderr(copy)
         .spawn()
         .map_err(|e| CliError::io("start", program, &e))?;
-    Ok(Process { role, child, log })
+    Ok(Process { role, child: Running(child), log })
 }
 
 fn command(program: &Path, words: &[&str], variables: &[(&str, &OsStr)]) -> Command {

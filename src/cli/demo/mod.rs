@@ -1,6 +1,7 @@
 //! `consign demo`: the main job from end to end on this machine.
 
 mod fleet;
+mod stop;
 pub mod tree;
 
 use std::path::{Path, PathBuf};
@@ -11,17 +12,20 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use self::fleet::Fleet;
+use self::stop::Stop;
 use super::error::CliError;
-use super::output::{Output, Paint};
+use super::output::{Cell, Output, Paint};
+use super::progress::Bar;
+use super::wait::{Verdict, judge};
 use super::{Context, admin, human, pair, wait};
 use crate::domain::{Millis, PackageId};
 use crate::protocol::admin::{PACKAGES_PATH, PackageAdd, PackageView, RefreshRequest};
 use crate::protocol::report::{Cost, InstallState};
 
-/// Longest wait for a version to be ready at the site, seconds.
-const READY_SECS_MAX: u64 = 1_800;
-/// Longest wait for the agent's report to reach the hub, seconds.
-const REPORT_SECS_MAX: u64 = 30;
+/// Longest wait for one step, seconds.
+const STEP_SECS_MAX: u64 = 1_800;
+/// Pause between two looks, milliseconds.
+const LOOK_MILLIS: u64 = 5;
 /// Name of the demo's package.
 const PACKAGE: &str = "demo";
 
@@ -69,13 +73,14 @@ pub fn run(demo: &Demo, context: &Context) -> Result<(), CliError> {
         .tempdir()
         .map_err(|e| CliError::io("create a folder in", &std::env::temp_dir(), &e).hint("set TMPDIR to a folder with space"))?;
     folder.disable_cleanup(demo.keep);
+    let stop = Stop::listen()?;
     let show = Show(output);
     show.title(folder.path())?;
     let (old, new) = versions(demo, folder.path(), &show)?;
-    let figures = Story { root: folder.path().to_path_buf(), old, new, show }.tell()?;
-    if output.is_json() {
-        output.answer(&figures, |_| Ok(()))?;
-    } else if demo.keep {
+    let story = Story { root: folder.path().to_path_buf(), old, new, show };
+    let figures = story.tell(&stop)?;
+    output.answer(&figures, |output| table(output, &figures))?;
+    if demo.keep && !output.is_json() {
         output.line(&format!("\nkept: {}", folder.path().display()))?;
     }
     if figures.verified { Ok(()) } else { Err(CliError::failed("the installed folder differs from the source").code("differs")) }
@@ -101,7 +106,7 @@ fn versions(demo: &Demo, root: &Path, show: &Show<'_>) -> Result<(PathBuf, PathB
     let started = Instant::now();
     let (old, new) = make_pair(root)?;
     let (files, bytes) = tree::measure(&old)?;
-    let said = format!("made one to play with: {files} files, {}, in two versions", human::size(bytes));
+    let said = format!("made one to play with: {}, {}, in two versions", human::things(files, "file"), human::size(bytes));
     show.step("package", &said, started.elapsed().as_secs_f64())?;
     Ok((old, new))
 }
@@ -128,6 +133,12 @@ impl Show<'_> {
         let word = self.0.paint(Paint::Good, &format!("{word:<10}"));
         self.0.line(&format!("  {word} {said:<64} {:>9}", human::duration(seconds)))
     }
+
+    fn arrival(&self, word: &str, cost: &Cost, seconds: f64) -> Result<(), CliError> {
+        let (wire, total) = (human::size(cost.wire_bytes), human::size(cost.total_bytes));
+        let share = wait::share(cost.wire_bytes, cost.total_bytes);
+        self.step(word, &format!("{wire} over the wire for {total} of files: {share}"), seconds)
+    }
 }
 
 /// The demo from the first process to the last comparison.
@@ -138,89 +149,112 @@ struct Story<'a> {
     show: Show<'a>,
 }
 
-/// One version on its way.
+/// One version on its way to the site.
 struct Leg {
+    version: u32,
     publish_seconds: f64,
     ready_seconds: f64,
-    install_seconds: f64,
-    cost: Cost,
+    /// When it was ready there.
+    ready: Millis,
 }
 
 impl Story<'_> {
-    fn tell(&self) -> Result<Figures, CliError> {
-        let (source, dest) = (self.root.join("source"), self.root.join("installed"));
-        tree::mirror(&self.old, &source)?;
+    fn tell(&self, stop: &Stop) -> Result<Figures, CliError> {
+        tree::mirror(&self.old, &self.root.join("source"))?;
         let started = Instant::now();
-        let mut fleet = Fleet::start(&self.root)?;
+        let mut fleet = Fleet::start(&self.root, stop)?;
         self.show.step("fleet", "hub, site server and agent run, all over TLS", started.elapsed().as_secs_f64())?;
+        let told = self.tell_of(&mut fleet);
+        if told.is_err() && stop.check().is_ok() {
+            self.show.0.note(&fleet.log_tails());
+        }
+        told
+    }
 
-        let asked = human::now();
+    fn tell_of(&self, fleet: &mut Fleet) -> Result<Figures, CliError> {
+        let (source, dest) = (self.root.join("source"), self.root.join("installed"));
         let id = PackageId(Uuid::now_v7());
-        let first = self.bring(&mut fleet, id, &dest, asked, |fleet| {
-            let name = PACKAGE.parse().map_err(|e| CliError::failed(format!("{e}")))?;
-            let source = source.to_string_lossy().into_owned();
-            let add = PackageAdd { id, name, source, open: true, platforms: vec!["linux".to_owned()], label: None };
-            fleet.admin.post(PACKAGES_PATH, &add)
-        })?;
+        let asked = human::now();
+        let name = PACKAGE.parse().map_err(|e| CliError::failed(format!("{e}")))?;
+        let (from, platforms) = (source.to_string_lossy().into_owned(), vec!["linux".to_owned()]);
+        let add = PackageAdd { id, name, source: from, open: true, platforms, label: None };
+        let _: PackageView = fleet.admin.post(PACKAGES_PATH, &add)?;
+        let ready = self.publish(fleet, id, asked)?;
+        let install_seconds = fleet.install(PACKAGE, &dest)?;
+        let full = report(fleet, id, ready.version)?.1;
+        self.show.arrival("install", &full, install_seconds)?;
         let first_same = self.compare(&source, &dest)?;
 
         tree::mirror(&self.new, &source)?;
         let asked = human::now();
-        let second = self.bring(&mut fleet, id, &dest, asked, |fleet| {
-            fleet.admin.post(&admin::path(PACKAGES_PATH, &[&id.to_string(), "refresh"]), &RefreshRequest::default())
-        })?;
+        let path = admin::path(PACKAGES_PATH, &[&id.to_string(), "refresh"]);
+        let _: PackageView = fleet.admin.post(&path, &RefreshRequest::default())?;
+        let next = self.publish(fleet, id, asked)?;
+        // Nobody asks the agent: the event that the site server is ready makes it update.
+        let (update_install_seconds, update) = if next.version == ready.version {
+            (0.0, Cost { total_bytes: full.total_bytes, ..Cost::default() })
+        } else {
+            let (installed, cost) = report(fleet, id, next.version)?;
+            (seconds(next.ready, installed).max(millis(cost.millis)), cost)
+        };
+        self.show.arrival("update", &update, update_install_seconds)?;
         let second_same = self.compare(&source, &dest)?;
         Ok(Figures {
-            publish_seconds: first.publish_seconds,
-            site_ready_seconds: first.ready_seconds,
-            install_seconds: first.install_seconds,
-            full_wire_bytes: first.cost.wire_bytes,
-            update_publish_seconds: second.publish_seconds,
-            update_site_ready_seconds: second.ready_seconds,
-            update_install_seconds: second.install_seconds,
-            update_wire_bytes: second.cost.wire_bytes,
-            update_socket_bytes: second.cost.socket_bytes,
+            publish_seconds: ready.publish_seconds,
+            site_ready_seconds: ready.ready_seconds,
+            install_seconds,
+            full_wire_bytes: full.wire_bytes,
+            update_publish_seconds: next.publish_seconds,
+            update_site_ready_seconds: next.ready_seconds,
+            update_install_seconds,
+            update_wire_bytes: update.wire_bytes,
+            update_socket_bytes: update.socket_bytes,
             verified: first_same && second_same,
         })
     }
 
-    /// Publishes what `publish` asks for, and brings it to the agent.
-    fn bring(
-        &self,
-        fleet: &mut Fleet,
-        id: PackageId,
-        dest: &Path,
-        asked: Millis,
-        publish: impl FnOnce(&Fleet) -> Result<PackageView, CliError>,
-    ) -> Result<Leg, CliError> {
-        publish(fleet)?;
-        let ready = wait::until_ready(&fleet.admin, self.show.0, &[id], Duration::from_secs(READY_SECS_MAX));
-        fleet.check()?;
-        let view = ready?.pop().ok_or_else(|| CliError::failed("the hub forgot the package"))?;
+    /// Waits until what was asked for at `asked` is released and ready at the site.
+    fn publish(&self, fleet: &mut Fleet, id: PackageId, asked: Millis) -> Result<Leg, CliError> {
+        let view = self.until_ready(fleet, id)?;
         let current = view.versions.last().ok_or_else(|| CliError::failed("the package has no version although it is ready"))?;
-        let read = view.last_refresh.as_ref().map_or(0, |refresh| refresh.files_read);
-        let publish_seconds = seconds(asked, current.released);
+        let last = view.last_refresh.as_ref();
+        let unchanged = last.is_some_and(|refresh| refresh.released.is_none());
         let word = if current.version == 1 { "publish" } else { "refresh" };
+        let read = human::things(last.map_or(0, |refresh| refresh.files_read), "file");
+        if unchanged {
+            let publish_seconds = last.map_or(0.0, |refresh| seconds(asked, refresh.ended));
+            self.show.step(word, &format!("{read} read: nothing changed"), publish_seconds)?;
+            return Ok(Leg { version: current.version, publish_seconds, ready_seconds: 0.0, ready: asked });
+        }
+        let publish_seconds = seconds(asked, current.released);
         let said = format!(
-            "version {}: {} files, {}; {} read",
+            "version {}: {} of {} read, {}",
             current.version,
-            current.files,
-            human::size(current.bytes),
-            human::count(read)
+            read,
+            human::count(current.files),
+            human::size(current.bytes)
         );
         self.show.step(word, &said, publish_seconds)?;
-
-        let reported = view.codebases.iter().map(|codebase| codebase.reported).max().unwrap_or(current.released);
-        let ready_seconds = seconds(current.released, reported);
+        let ready = view.codebases.iter().map(|codebase| codebase.reported).max().unwrap_or(current.released);
+        let ready_seconds = seconds(current.released, ready);
         self.show.step("replicate", "the site server has fetched and verified it", ready_seconds)?;
+        Ok(Leg { version: current.version, publish_seconds, ready_seconds, ready })
+    }
 
-        let install_seconds = fleet.install(PACKAGE, dest)?;
-        let cost = cost(fleet, id, current.version)?;
-        let word = if current.version == 1 { "install" } else { "update" };
-        let share = wait::share(cost.wire_bytes, current.bytes);
-        let said = format!("{} over the wire for {} of files: {share}", human::size(cost.wire_bytes), human::size(current.bytes));
-        self.show.step(word, &said, install_seconds)?;
-        Ok(Leg { publish_seconds, ready_seconds, install_seconds, cost })
+    fn until_ready(&self, fleet: &mut Fleet, id: PackageId) -> Result<PackageView, CliError> {
+        let started = Instant::now();
+        let bar = Bar::start(self.show.0, "queued");
+        loop {
+            let view: PackageView = fleet.admin.get(&admin::path(PACKAGES_PATH, &[&id.to_string()]))?;
+            match judge(&view) {
+                Verdict::Ready => return Ok(view),
+                Verdict::Failed(reason) => return Err(CliError::failed(format!("the refresh failed: {reason}"))),
+                Verdict::Pending { why, done_bytes, total_bytes } => {
+                    bar.show(&why, done_bytes, total_bytes);
+                    late(fleet, started, &why)?;
+                }
+            }
+        }
     }
 
     fn compare(&self, source: &Path, dest: &Path) -> Result<bool, CliError> {
@@ -235,28 +269,54 @@ impl Story<'_> {
     }
 }
 
-/// Returns what bringing `version` to the agent cost, as the agent reported it.
-fn cost(fleet: &mut Fleet, id: PackageId, version: u32) -> Result<Cost, CliError> {
+/// Returns when `version` was in place at the agent, and what that cost, as the agent reported it.
+fn report(fleet: &mut Fleet, id: PackageId, version: u32) -> Result<(Millis, Cost), CliError> {
     let started = Instant::now();
     loop {
         let view: PackageView = fleet.admin.get(&admin::path(PACKAGES_PATH, &[&id.to_string()]))?;
-        let done = view.installs.iter().map(|machine| &machine.install).find(|install| install.version == version);
-        if let Some(cost) = done.filter(|install| install.state == InstallState::Installed).and_then(|install| install.cost) {
-            return Ok(cost);
+        let seen = view.installs.iter().map(|machine| &machine.install).find(|install| install.version == version);
+        if let Some((install, cost)) = seen.and_then(|install| Some((install, install.cost?)))
+            && install.state == InstallState::Installed
+        {
+            return Ok((install.since, cost));
         }
-        fleet.check()?;
-        if started.elapsed() > Duration::from_secs(REPORT_SECS_MAX) {
-            return Err(CliError::failed(format!(
-                "the agent's report on version {version} did not reach the hub in {REPORT_SECS_MAX} s"
-            )));
-        }
-        std::thread::sleep(Duration::from_millis(10));
+        let why = seen.and_then(|install| install.reason.clone());
+        late(fleet, started, &why.unwrap_or_else(|| format!("the agent has not reported version {version} yet")))?;
     }
 }
 
+/// Pauses between two looks; fails when it has taken too long, a process ended, or the demo was asked to stop.
+fn late(fleet: &mut Fleet, started: Instant, why: &str) -> Result<(), CliError> {
+    fleet.check()?;
+    if started.elapsed() > Duration::from_secs(STEP_SECS_MAX) {
+        return Err(CliError::not_ready(format!("waited {STEP_SECS_MAX} s: {why}")));
+    }
+    std::thread::sleep(Duration::from_millis(LOOK_MILLIS));
+    Ok(())
+}
+
+/// Ends the story for people: the two ways side by side.
+fn table(output: &Output, figures: &Figures) -> Result<(), CliError> {
+    let row = |what: &str, publish: f64, ready: f64, install: f64, wire: u64| {
+        let times = [publish, ready, install].map(|seconds| Cell::number(human::duration(seconds)));
+        [vec![Cell::painted(what, Paint::Bold)], times.to_vec(), vec![Cell::number(human::size(wire))]].concat()
+    };
+    output.line("")?;
+    let full = row("full", figures.publish_seconds, figures.site_ready_seconds, figures.install_seconds, figures.full_wire_bytes);
+    let (publish, ready) = (figures.update_publish_seconds, figures.update_site_ready_seconds);
+    let update = row("update", publish, ready, figures.update_install_seconds, figures.update_wire_bytes);
+    output.table(2, &["", "PUBLISH", "SITE READY", "INSTALL", "OVER THE WIRE"], vec![full, update])?;
+    let share = wait::share(figures.update_wire_bytes, figures.full_wire_bytes);
+    output.line(&format!("\n  The update sent {share} of what the full install sent; every byte was verified on the way."))
+}
+
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of one demo")]
+fn millis(millis: u64) -> f64 {
+    millis as f64 / 1000.0
+}
+
 fn seconds(from: Millis, to: Millis) -> f64 {
-    to.0.saturating_sub(from.0).max(0) as f64 / 1000.0
+    millis(u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use axum::extract::State;
 use axum::response::Json;
 
 use super::{Answer, Shared};
-use crate::hub::{clock, memory};
+use crate::hub::memory;
+use crate::net::clock;
 use crate::protocol::admin::{HubStatus, Wait};
 
 pub(super) async fn status(State(hub): Shared) -> Answer<HubStatus> {

@@ -4,7 +4,7 @@ use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
 
 use crate::catalog::{AdminWrite, IdempotencyKey};
-use crate::hub::clock;
+use crate::net::clock;
 use crate::net::problem::RawBody;
 use crate::protocol::problem::Problem;
 

@@ -37,7 +37,7 @@ pub(super) struct Outlet(mpsc::Sender<Part>);
 
 impl Outlet {
     /// Hands on the next bytes, waiting while the receiver is behind.
-    fn send(&self, bytes: Bytes) -> Result<()> {
+    pub(super) fn send(&self, bytes: Bytes) -> Result<()> {
         self.0.blocking_send(Part::Bytes(bytes)).map_err(|_| Error::Cancelled)
     }
 }

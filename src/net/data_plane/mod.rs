@@ -4,6 +4,7 @@
 //! there get the same answer.
 
 mod answer;
+pub mod patches;
 mod ranges;
 mod versions;
 
@@ -31,6 +32,7 @@ use crate::protocol::fleet::{BASE_HEADER, RECORDS_TYPE, VERSIONS_PATH};
 use crate::protocol::problem::Problem;
 use crate::protocol::ranges::RANGES_BYTES_MAX;
 
+pub use patches::{Pair, Patches};
 pub use versions::{Version, Versions};
 
 /// Media type of an encoded manifest.
@@ -54,11 +56,13 @@ pub struct Limits {
     pub streams_max: usize,
     /// How long a request waits for its turn.
     pub turn_wait: Duration,
+    /// Bytes of patches that are kept.
+    pub patch_bytes_max: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { streams_max: 64, turn_wait: Duration::from_secs(30) }
+        Self { streams_max: 64, turn_wait: Duration::from_secs(30), patch_bytes_max: 2 << 30 }
     }
 }
 
@@ -66,6 +70,7 @@ impl Default for Limits {
 pub struct DataPlane {
     store: Store,
     versions: Versions,
+    patches: Arc<Patches>,
     access: Arc<dyn Access>,
     turns: Arc<Semaphore>,
     limits: Limits,
@@ -78,17 +83,25 @@ impl std::fmt::Debug for DataPlane {
 }
 
 impl DataPlane {
-    /// Serves `store`; `tables_dir` (an existing folder) holds manifests and chunk tables, which can be rebuilt at any time.
+    /// Serves `store`; `tables_dir` (an existing folder) holds manifests, chunk tables and patches, which can be rebuilt at any time.
     #[must_use]
     pub fn new(store: Store, tables_dir: impl Into<PathBuf>, access: Arc<dyn Access>, limits: Limits) -> Self {
-        let versions = Versions::new(store.clone(), tables_dir.into());
-        Self { store, versions, access, turns: Arc::new(Semaphore::new(limits.streams_max)), limits }
+        let tables_dir = tables_dir.into();
+        let patches = Patches::new(store.dir().to_owned(), tables_dir.join("patches"), limits.patch_bytes_max);
+        let versions = Versions::new(store.clone(), tables_dir);
+        Self { store, versions, patches: Arc::new(patches), access, turns: Arc::new(Semaphore::new(limits.streams_max)), limits }
     }
 
     /// Returns the opened versions, for whoever shares the tables.
     #[must_use]
     pub fn versions(&self) -> &Versions {
         &self.versions
+    }
+
+    /// Returns the patches between the versions of the store.
+    #[must_use]
+    pub fn patches(&self) -> &Arc<Patches> {
+        &self.patches
     }
 
     /// Opens the version that a request names.
@@ -125,6 +138,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(plane: Arc<DataPlane>) -> Router
         .route(&format!("{VERSIONS_PATH}/{{manifest}}/manifest"), get(manifest))
         .route(&format!("{VERSIONS_PATH}/{{manifest}}/recipes"), post(recipes))
         .route(&format!("{VERSIONS_PATH}/{{manifest}}/chunks"), post(chunks))
+        .merge(patches::routes())
         .layer(DefaultBodyLimit::max(RANGES_BYTES_MAX))
         .with_state(plane)
 }

@@ -1,6 +1,7 @@
 //! Fetching a version from one server: its manifest, its recipes and its chunks; nothing is handed on before it is verified.
 
 mod manifest;
+mod patches;
 mod records;
 
 use std::fmt::Write as _;
@@ -20,6 +21,7 @@ use crate::protocol::fleet::VERSIONS_PATH;
 use crate::protocol::ranges::RANGES_BYTES_MAX;
 
 pub use manifest::fetch_manifest;
+pub use patches::{ask_patches, await_patches, fetch_patch};
 use records::Request;
 
 /// Most ranges in one request: an encoded range has at most ten bytes.

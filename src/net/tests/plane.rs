@@ -227,7 +227,7 @@ async fn bad_ranges_are_refused_by_name() {
 
 #[tokio::test]
 async fn a_busy_server_says_when_to_ask_again() {
-    let world = world(Limits { streams_max: 0, turn_wait: SHORT }).await;
+    let world = world(Limits { streams_max: 0, turn_wait: SHORT, ..Limits::default() }).await;
     let busy = within(world.client().get_stream(&format!("{VERSIONS_PATH}/{}/manifest", world.new.0))).await.unwrap_err();
     let Error::Problem { problem, retry_after: Some(_), .. } = &busy else { panic!("{busy:?}") };
     assert_eq!(problem.code, "busy");

@@ -1,6 +1,7 @@
 //! Working off what is assigned: current versions first, the newest release first, few at once.
 
 mod missing;
+mod patches;
 mod version;
 
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use self::version::Job;
+use super::Core;
 use super::codebases::{Assigned, Next};
 use super::error::Error;
-use super::{Core, clock};
+use crate::net::clock;
 use crate::net::data_plane::DataPlane;
 
 /// Most versions that are worked on at once.
@@ -40,7 +42,7 @@ pub(super) async fn replicate(core: Arc<Core>, plane: Arc<DataPlane>) {
         let millis = wait.map(|until| u64::try_from(until.0 - clock::now().0).unwrap_or(0));
         tokio::select! {
             Some(_) = running.join_next() => {}
-            changed = changes.changed() => if changed.is_err() { return },
+            news = changes.changed() => if news.is_err() { return },
             () = tokio::time::sleep(Duration::from_millis(millis.unwrap_or_default())), if millis.is_some() => {}
         }
     }

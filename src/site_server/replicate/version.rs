@@ -43,6 +43,7 @@ impl Job {
         let target = self.core.metadata.target(*package, name, info, id)?;
         let client = self.core.link.client();
         let manifest = self.manifest(&client, &target).await?;
+        self.patches(&client, &manifest).await?;
         self.recipes(&client, &manifest).await?;
         let table = Arc::clone(&self.plane.versions().open(*id).await?.table);
         self.chunks(&client, &table).await?;
@@ -81,7 +82,7 @@ impl Job {
     }
 
     /// The manifest of an older version that the hub has too: then it need send only what differs.
-    async fn base(&self) -> Option<Arc<ManifestFile>> {
+    pub(super) async fn base(&self) -> Option<Arc<ManifestFile>> {
         let id = self.core.codebases.base_of(self.assigned.package, self.assigned.info.version)?;
         // Without it the answer is only longer.
         self.plane.versions().open(id).await.ok().map(|version| Arc::clone(&version.manifest))
@@ -101,7 +102,7 @@ impl Job {
         });
         fetch::fetch_recipes(client, manifest, &ranges, sink, &AtomicU64::new(0)).await.end?;
         let left = count(&self.missing_recipes(manifest).await?);
-        self.complete(client, left, "recipes")
+        complete(client, left, "recipes")
     }
 
     async fn missing_recipes(&self, manifest: &Arc<ManifestFile>) -> Result<Vec<Range<u32>>> {
@@ -139,10 +140,14 @@ impl Job {
         let sink: Sink = Arc::new(move |record| taking.take(&record, |id| ids.contains(id)));
         let wire_bytes = AtomicU64::new(0);
         let mut fetching = pin!(fetch::fetch_chunks(client, self.assigned.manifest, &ranges, sink, &wire_bytes));
+        let begun = Instant::now();
         let mut ticks = interval_at(Instant::now() + PROGRESS, PROGRESS);
         loop {
             tokio::select! {
-                fetched = &mut fetching => return Ok(fetched),
+                fetched = &mut fetching => {
+                    self.core.rate.saw(fetched.wire_bytes, begun.elapsed());
+                    return Ok(fetched);
+                }
                 _ = ticks.tick() => self.tell(intake)?,
             }
         }
@@ -158,12 +163,8 @@ impl Job {
             Ok::<_, consign_store::Error>((recipes, survey))
         })
         .await??;
-        self.complete(client, count(&recipes), "recipes")?;
-        self.complete(client, survey.missing_chunks, "chunks")
-    }
-
-    fn complete(&self, client: &Client, left: u64, what: &'static str) -> Result<()> {
-        if left == 0 { Ok(()) } else { Err(Error::Incomplete { server: client.server().to_owned(), count: left, what }) }
+        complete(client, count(&recipes), "recipes")?;
+        complete(client, survey.missing_chunks, "chunks")
     }
 
     fn tell(&self, intake: &Intake) -> Result<()> {
@@ -172,9 +173,13 @@ impl Job {
         self.set(CodebaseState::Fetching { done_bytes, total_bytes })
     }
 
-    fn set(&self, state: CodebaseState) -> Result<()> {
+    pub(super) fn set(&self, state: CodebaseState) -> Result<()> {
         if self.core.set(&self.assigned.manifest, state) { Ok(()) } else { Err(Error::Dropped) }
     }
+}
+
+fn complete(client: &Client, left: u64, what: &'static str) -> Result<()> {
+    if left == 0 { Ok(()) } else { Err(Error::Incomplete { server: client.server().to_owned(), count: left, what }) }
 }
 
 fn count(ranges: &[Range<u32>]) -> u64 {

@@ -1,7 +1,7 @@
 //! Release metadata after The Update Framework 1.0: the hub's signer ([`Repository`]) and everyone's verifier ([`Client`]).
 //!
 //! A target is a version of a package: the length and SHA-256 of its manifest, named `packages/<package>/<version>/<manifest>`.
-//! Both sides work on texts and times given to them; they neither read nor write anything. The profile is in `docs/formats-trust.md`.
+//! Both sides work on texts and times given to them; they neither read nor write anything. The profile is in `docs/formats.md`.
 
 mod canonical;
 mod client;

@@ -1,8 +1,9 @@
-//! The one place where the agent reads the time of day.
+//! The wall clock: the one place where the fleet reads it.
 
 use crate::domain::Millis;
 
 /// Returns this machine's clock.
-pub(super) fn now() -> Millis {
+#[must_use]
+pub fn now() -> Millis {
     Millis(jiff::Timestamp::now().as_millisecond())
 }

@@ -1,0 +1,5 @@
+//! The agent against real servers that fail, lie, stay silent and change their mind.
+
+mod joining;
+mod walking;
+mod world;

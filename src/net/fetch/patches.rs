@@ -1,0 +1,133 @@
+//! Fetching patches from one server.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use consign_store::delta::Verifier;
+use consign_store::error::At as _;
+use consign_store::{FileDigest, ManifestId};
+
+use super::Fetched;
+use crate::domain::Millis;
+use crate::net::client::Client;
+use crate::net::error::{Error, Result};
+use crate::net::{blocking, clock};
+use crate::protocol::fleet::VERSIONS_PATH;
+use crate::protocol::patches::{PATCHES_MAX, PatchAnswer, PatchInfo, WAIT_MILLIS_MAX};
+
+/// Bytes that are gathered before they are written.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// Asks how far the patches from version `base` to version `target` are; the server may hold its answer back for `wait`.
+///
+/// # Errors
+/// Any of [`Error`]; an answer with more patches than there may be.
+pub async fn ask_patches(client: &Client, base: ManifestId, target: ManifestId, wait: Duration) -> Result<PatchAnswer> {
+    let path = format!("{VERSIONS_PATH}/{target}/patches/{base}?wait_millis={}", wait.as_millis());
+    let answer: PatchAnswer = client.get_json(&path).await?;
+    match &answer {
+        PatchAnswer::Ready { set } if set.len() > PATCHES_MAX => {
+            Err(Error::Malformed { server: client.server().to_owned(), path, why: format!("more than {PATCHES_MAX} patches") })
+        }
+        _ => Ok(answer),
+    }
+}
+
+/// Returns the patches from version `base` to version `target`, waiting up to `patience` for those that are being built if that is enough;
+/// `tell` learns until when it waits. None if there are none or they take too long: then records are as good.
+///
+/// # Errors
+/// As [`ask_patches`].
+pub async fn await_patches(
+    client: &Client,
+    base: ManifestId,
+    target: ManifestId,
+    patience: Duration,
+    mut tell: impl FnMut(Millis),
+) -> Result<Vec<PatchInfo>> {
+    let latest = clock::now().plus_millis(i64::try_from(patience.as_millis()).unwrap_or(i64::MAX));
+    let mut wait = 0;
+    loop {
+        match ask_patches(client, base, target, Duration::from_millis(wait)).await? {
+            PatchAnswer::Ready { set } => return Ok(set),
+            PatchAnswer::Building { until } if until < latest && clock::now() < latest => {
+                tell(until.max(clock::now()));
+                wait = WAIT_MILLIS_MAX.min(u64::try_from(latest.0 - clock::now().0).unwrap_or(0));
+            }
+            PatchAnswer::Building { .. } | PatchAnswer::None { .. } | PatchAnswer::Unknown => return Ok(Vec::new()),
+        }
+    }
+}
+
+/// Brings the patch `digest` of `len` bytes into the file `into`, going on behind what is there already.
+///
+/// # Errors
+/// In [`Fetched::end`]: any of [`Error`]; [`Error::Lied`] when what has arrived is not that patch: the file is then removed.
+pub async fn fetch_patch(
+    client: &Client,
+    base: ManifestId,
+    target: ManifestId,
+    digest: FileDigest,
+    len: u64,
+    into: &Path,
+) -> Fetched {
+    let mut wire_bytes = 0;
+    let end = bring(client, (base, target), digest, len, into, &mut wire_bytes).await;
+    Fetched { wire_bytes, end }
+}
+
+async fn bring(
+    client: &Client,
+    (base, target): (ManifestId, ManifestId),
+    digest: FileDigest,
+    len: u64,
+    into: &Path,
+    wire_bytes: &mut u64,
+) -> Result<()> {
+    let mut from = std::fs::metadata(into).map_or(0, |file| file.len());
+    if from > len {
+        std::fs::remove_file(into).at("remove", into)?;
+        from = 0;
+    }
+    if from < len {
+        let path = format!("{VERSIONS_PATH}/{target}/patches/{base}/{digest}?from={from}");
+        let mut body = client.get_stream(&path).await?;
+        let mut file = OpenOptions::new().create(true).append(true).open(into).at("open", into)?;
+        let mut gathered = Vec::with_capacity(WRITE_BYTES);
+        let mut left = len - from;
+        while let Some(bytes) = body.chunk().await? {
+            *wire_bytes += bytes.len() as u64;
+            left = left.checked_sub(bytes.len() as u64).ok_or_else(|| body.lied("the patch is longer than announced"))?;
+            gathered.extend_from_slice(&bytes);
+            if gathered.len() >= WRITE_BYTES {
+                file.write_all(&gathered).at("write", into)?;
+                gathered.clear();
+            }
+        }
+        file.write_all(&gathered).at("write", into)?;
+        if left > 0 {
+            return Err(body.cut("the patch is shorter than announced"));
+        }
+    }
+    let path = into.to_owned();
+    if blocking::run("checking a patch", move || digest_of(&path)).await?? == digest {
+        return Ok(());
+    }
+    std::fs::remove_file(into).at("remove", into)?;
+    let why = format!("the bytes of patch {digest} are others");
+    Err(Error::Lied { server: client.server().to_owned(), path: format!("{VERSIONS_PATH}/{target}/patches/{base}"), why })
+}
+
+fn digest_of(path: &Path) -> consign_store::Result<FileDigest> {
+    let mut file = File::open(path).at("open", path)?;
+    let mut verifier = Verifier::default();
+    let mut part = vec![0; WRITE_BYTES];
+    loop {
+        match file.read(&mut part).at("read", path)? {
+            0 => return Ok(verifier.built().digest),
+            len => verifier.push(&part[..len]),
+        }
+    }
+}
