@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Figures against peers, side by side in one run: medians of RUNS (default 5), ratios first. Prints a Markdown table.
-# Usage: [RUNS=5] [TMPDIR=/dev/shm] scripts/bench.sh [put|update|install...]       (default: all)
+# Usage: [RUNS=5] [TMPDIR=/dev/shm] scripts/bench.sh [put|update|install|small...]       (default: all)
 # put: storing a folder, against restic and tar|zstd.  update: bytes of an update, against casync.  install: a full install through the site
 # server over TLS, every byte verified, against curl from nginx (plain HTTP, nothing verified) | zstd -d | tar x.
+# small: a package of one 1 KiB file from released to ready at the site, and from there to installed, against the limits set for it.
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 runs=${RUNS:-5}
-parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=(put update install)
+parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=(put update install small)
 if [[ -z ${TMPDIR:-} && -w /dev/shm ]]; then export TMPDIR=/dev/shm; fi
 for tool in restic casync zstd rsync curl; do need "$tool" "$tool"; done
 PATH=$PATH:/usr/sbin need nginx nginx-light
@@ -84,6 +85,19 @@ install() {
     peer+=("$(seconds "curl -sf http://127.0.0.1:$port/full.tar.zst | zstd -dc | tar xf - -C $work/out")")
   done
   row "full install $(basename "$dir")" "$(printf '%s\n' "${ours[@]}" | median)" "curl nginx, zstd -d, tar x" "$(printf '%s\n' "${peer[@]}" | median)" s "≤ 1.30"
+}
+
+small() {
+  local answer ready=() installed=()
+  mkdir "$work/small" "$work/small.new"
+  head -c 1024 /dev/urandom >"$work/small/file"; head -c 1024 /dev/urandom >"$work/small.new/file"
+  for _ in $(seq "$runs"); do
+    answer=$("$consign" demo "$work/small" "$work/small.new" --json | tail -1)
+    ready+=("$(field update_site_ready_seconds <<<"$answer")")
+    installed+=("$(field update_install_seconds <<<"$answer")")
+  done
+  row "1 KiB package, released → ready" "$(printf '%s\n' "${ready[@]}" | median)" limit 0.25 s "≤ 1.00"
+  row "1 KiB package, ready → installed" "$(printf '%s\n' "${installed[@]}" | median)" limit 0.25 s "≤ 1.00"
 }
 
 for part in "${parts[@]}"; do "$part" >&2; done

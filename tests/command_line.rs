@@ -62,6 +62,54 @@ fn store_put_and_get_answer_as_the_contract_says() {
 }
 
 #[test]
+fn store_gc_scrub_and_repair_answer_as_the_contract_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (store, other, source) = (path("store"), path("other"), path("source"));
+    fs::create_dir(&source).unwrap();
+    let noise = |seed: u32| -> Vec<u8> {
+        (0..60_000_u32).flat_map(|n| ((n ^ seed).wrapping_mul(2_654_435_761).rotate_left(seed) >> 3).to_le_bytes()).collect()
+    };
+    fs::write(source.join("old"), noise(7)).unwrap();
+    let old = json(&["store", "put", text(&store), text(&source)]);
+    fs::remove_file(source.join("old")).unwrap();
+    // Less than half of what is there.
+    let kept = &noise(11)[..100_000];
+    fs::write(source.join("new"), kept).unwrap();
+    let new = json(&["store", "put", text(&store), text(&source)])["manifest"].as_str().unwrap().to_owned();
+    json(&["store", "put", text(&other), text(&source)]);
+
+    let told = json(&["store", "gc", text(&store), "--keep", &new]);
+    assert_eq!((&told["freed_bytes"], &told["dry_run"]), (&0.into(), &false.into()));
+    assert!(told["chunks_waiting"].as_u64().unwrap() >= old["new_chunks"].as_u64().unwrap(), "{told}");
+    let gc = ["store", "gc", text(&store), "--grace", "0", "--keep", &new];
+    let dry = json(&[&gc[..], &["--dry-run"]].concat());
+    let done = json(&gc);
+    assert_eq!(dry["freed_bytes"], done["freed_bytes"]);
+    assert!(done["freed_bytes"].as_u64().unwrap() > 0, "{done}");
+
+    let clean = json(&["store", "scrub", text(&store)]);
+    assert_eq!((clean["damaged"].as_array().unwrap().len(), clean["damaged_packs"].as_array().unwrap().len()), (0, 0));
+    let pack = fs::read_dir(store.join("packs")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    let (code, out, err) = run(&["store", "scrub", text(&store), "--json"]);
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &serde_json::from_str::<Value>(&err).unwrap()["error"]["code"]), (1, &"damaged".into()));
+    assert_eq!(found["damaged"][0]["file"], text(&pack));
+    assert_eq!(run(&["store", "scrub", text(&store)]).0, 1, "known damage remains damage");
+
+    let healed = json(&["store", "repair", text(&store), "--from", text(&other)]);
+    assert_eq!(healed["repaired"], found["damaged"].as_array().unwrap().len());
+    assert_eq!(run(&["store", "scrub", text(&store)]).0, 0);
+    json(&["store", "get", text(&store), &new, text(&path("dest"))]);
+    assert_eq!(fs::read(path("dest").join("new")).unwrap(), kept);
+    assert_eq!(run(&["store", "gc", text(&path("absent")), "--keep", &new]).0, 1);
+    assert!(!path("absent").exists());
+}
+
+#[test]
 fn a_mistyped_source_leaves_no_store_behind() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");

@@ -3,4 +3,36 @@
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]
+mod common;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod disk_full;
+#[cfg(test)]
+mod exclusive;
+#[cfg(test)]
+mod hostile_source;
+#[cfg(test)]
+mod hostile_wire;
+#[cfg(test)]
+mod install;
+#[cfg(test)]
+mod join;
+#[cfg(test)]
 mod layering;
+#[cfg(test)]
+mod publish;
+#[cfg(test)]
+mod replicate;
+#[cfg(test)]
+mod restart;
+#[cfg(test)]
+mod resume;
+#[cfg(test)]
+mod rights;
+#[cfg(test)]
+mod update;

@@ -1,0 +1,105 @@
+//! A role's process: started, killed, started again; gone with its owner.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::command::{PROGRAM, kept};
+use super::until;
+
+/// A role of the fleet and its folder.
+#[derive(Debug)]
+pub struct Role {
+    /// What it is called in the fleet.
+    pub name: String,
+    /// Its folder.
+    pub dir: PathBuf,
+    program: OsString,
+    words: Vec<OsString>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Role {
+    /// A role that does not run yet; `words` start it.
+    pub fn new(name: &str, dir: &Path, words: &[&str]) -> Self {
+        let log = dir.with_extension("log");
+        let words = words.iter().map(OsString::from).collect();
+        Self { name: name.to_owned(), dir: dir.to_path_buf(), program: PROGRAM.into(), words, log, child: None }
+    }
+
+    /// Starts it from now on without the right of root to read every file, if this is root.
+    pub fn without_override(&mut self) {
+        if rustix::process::geteuid().is_root() {
+            let before = ["--bounding-set=-dac_override,-dac_read_search", PROGRAM].map(OsString::from);
+            self.words.splice(0..0, before);
+            self.program = "setpriv".into();
+        }
+    }
+
+    /// Starts it.
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "{} runs", self.name);
+        let log = File::options().create(true).append(true).open(&self.log).expect("log");
+        let mut command = Command::new(&self.program);
+        command.args(&self.words).env_clear().envs(kept());
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");
+        self.child = Some(child);
+    }
+
+    /// Its process id; it must run.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Fails with the end of the log if the process has ended by itself.
+    pub fn alive(&mut self) {
+        if let Some(child) = &mut self.child
+            && let Some(status) = child.try_wait().expect("looked")
+        {
+            panic!("{} ended by itself ({status}): {}", self.name, self.log_end());
+        }
+    }
+
+    /// Ends it at once (SIGKILL), in the middle of whatever it does.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            child.wait().expect("waited");
+        }
+    }
+
+    /// Asks it to stop (SIGTERM) and waits until it has; returns whether it said it ended well.
+    pub fn stop(&mut self) -> bool {
+        let mut child = self.child.take().expect("it runs");
+        kill_process(Pid::from_child(&child), Signal::TERM).expect("signalled");
+        until("a process to stop", || child.try_wait().expect("looked").ok_or_else(|| format!("{} runs", self.name))).success()
+    }
+
+    /// The end of its log.
+    pub fn log_end(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Its anonymous resident memory now, bytes; as Linux tells of a running process.
+    pub fn memory_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("status");
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("Linux tells");
+        let kib: u64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
+        kib << 10
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("---- {}: {}\n{}", self.name, self.dir.display(), self.log_end());
+        }
+    }
+}

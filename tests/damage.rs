@@ -1,0 +1,164 @@
+//! Disks that lie, at site servers and at the hub: nothing wrong is ever installed, and what can be mended is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::common::content::{same, tree};
+use crate::common::fleet::{Fleet, Options, codebase, newest};
+use crate::common::{Dice, holds, until};
+
+/// The files of a folder of a store.
+fn files(store: &Path, folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(store.join(folder)).expect("listed");
+    entries.map(|entry| entry.expect("listed").path()).filter(|path| path.is_file()).collect()
+}
+
+/// Changes a file in place: whoever has it open sees the change.
+fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).expect("read");
+    change(&mut bytes);
+    let file = fs::File::options().write(true).open(path).expect("opened");
+    file.set_len(bytes.len() as u64).expect("set");
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).expect("written");
+}
+
+/// Flips a bit in every 200 KB of the packs of a store.
+fn damage(store: &Path, seed: u64) {
+    let mut dice = Dice::new(seed);
+    let packs = files(store, "packs");
+    assert!(!packs.is_empty(), "no pack to damage");
+    for pack in packs {
+        rewrite(&pack, |bytes| {
+            for part in bytes.chunks_mut(200_000) {
+                let place = usize::try_from(dice.below(part.len() as u64)).expect("in memory");
+                part[place] ^= 1 << dice.below(8);
+            }
+        });
+    }
+}
+
+#[test]
+fn n7_n5_a_site_server_whose_disk_lies_is_left_for_the_next_one() {
+    let mut fleet = Fleet::whole();
+    fleet.add_server("cellar", None);
+    let (source, dest) = (fleet.path("source"), fleet.path("installed"));
+    tree(&source, 84);
+    fleet.publish("tools", &source);
+    // Whichever of the two the agent prefers: once one lies, once the other.
+    damage(&fleet.servers[0].dir.join("store"), 1);
+    fleet.install(0, "tools", &dest).ok();
+    same(&source, &dest);
+    fleet.add_agent("second");
+    fleet.add_agent("third");
+    for agent in 1..3 {
+        let dest = fleet.path(&format!("installed{agent}"));
+        fleet.install(agent, "tools", &dest).ok();
+        same(&source, &dest);
+    }
+}
+
+#[test]
+fn n7_n5_a_site_server_whose_disk_lies_is_left_for_the_hub() {
+    let mut fleet = Fleet::hub_only(&Options { hub_fallback: "always", ..Options::default() });
+    fleet.add_server("attic", None);
+    fleet.add_agent("desk");
+    let (source, dest) = (fleet.path("source"), fleet.path("installed"));
+    tree(&source, 85);
+    fleet.publish("tools", &source);
+    damage(&fleet.servers[0].dir.join("store"), 2);
+    let seen = fleet.install(0, "tools", &dest).json();
+    same(&source, &dest);
+    assert_eq!(seen["source"], fleet.host.hub(), "{seen}");
+}
+
+#[test]
+fn n7_n5_an_only_site_server_whose_disk_lies_is_blamed_and_nothing_wrong_is_installed() {
+    let fleet = Fleet::whole();
+    let (source, dest) = (fleet.path("source"), fleet.path("installed"));
+    tree(&source, 86);
+    fleet.publish("tools", &source);
+    damage(&fleet.servers[0].dir.join("store"), 3);
+    let installing = fleet.install_in_background(0, "tools", &dest);
+    let seen = until("the agent to say why it does not install, or the content to be mended", || {
+        let seen = fleet.agent_package(0, "tools")?;
+        holds(seen["reason"].is_string() || seen["state"] == "installed", &seen).map(|()| seen)
+    });
+    if seen["state"] == "installed" {
+        installing.join().expect("ended").ok();
+        return same(&source, &dest);
+    }
+    let reason = seen["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains(&fleet.host.server(0)), "{seen}");
+    assert!(!dest.exists(), "something was installed");
+    // The publisher's copy is untouched: a site server that starts anew brings it.
+    assert_eq!(newest(&fleet.package("tools")), 1);
+    let mut fleet = fleet;
+    fleet.servers[0].kill();
+    fs::remove_dir_all(fleet.servers[0].dir.join("store")).expect("removed");
+    fleet.start_server(0);
+    installing.join().expect("ended").ok();
+    same(&source, &dest);
+}
+
+/// Stops the site server, does something to its store, starts it, and expects that it is ready and serves the right content.
+fn mends(hurt: impl FnOnce(&Path)) {
+    let mut fleet = Fleet::whole();
+    let (source, dest) = (fleet.path("source"), fleet.path("installed"));
+    tree(&source, 87);
+    fleet.publish("tools", &source);
+    fleet.servers[0].kill();
+    hurt(&fleet.servers[0].dir.join("store"));
+    fleet.start_server(0);
+    fleet.install(0, "tools", &dest).ok();
+    same(&source, &dest);
+    fleet.ready("tools", "attic", 1);
+}
+
+#[test]
+fn n5_a_pack_with_a_torn_tail_is_cut_back_and_the_rest_fetched_again() {
+    mends(|store| {
+        for pack in files(store, "packs") {
+            rewrite(&pack, |bytes| bytes.truncate(bytes.len() * 2 / 3));
+        }
+    });
+}
+
+#[test]
+fn n5_an_index_that_is_damaged_or_gone_is_made_again_from_the_packs() {
+    mends(|store| {
+        fs::remove_dir_all(store.join("index")).expect("removed");
+    });
+    mends(|store| {
+        for run in files(store, "index") {
+            rewrite(&run, |bytes| {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 0x10;
+            });
+        }
+    });
+}
+
+#[test]
+fn n5_a_pack_that_is_gone_is_fetched_again() {
+    mends(|store| {
+        for pack in files(store, "packs") {
+            fs::remove_file(pack).expect("removed");
+        }
+    });
+}
+
+#[test]
+fn n5_a_hub_whose_disk_lies_makes_no_site_server_ready() {
+    let mut fleet = Fleet::hub_only(&Options::default());
+    let source = fleet.path("source");
+    tree(&source, 88);
+    fleet.publish("tools", &source);
+    damage(&fleet.hub.dir.join("store"), 4);
+    fleet.add_server("attic", None);
+    let here = until("the site server to say why it is not ready", || {
+        let here = codebase(&fleet.package("tools"), "attic");
+        assert_ne!(here["state"], "ready", "{here}");
+        holds(here["state"] == "failed", &here).map(|()| here)
+    });
+    assert!(here["reason"].as_str().is_some_and(|reason| !reason.is_empty()) && here["next_attempt"].is_i64(), "{here}");
+}
