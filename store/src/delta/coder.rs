@@ -1,6 +1,6 @@
 //! A binary arithmetic coder: decisions with probabilities become bytes, and back.
 
-/// Bytes behind the end of a section that a decoder may look at: its whole register.
+/// Bytes of the decoder's register.
 const REGISTER_BYTES: usize = 8;
 
 /// One side of the coder; the models are written once, for both sides.
@@ -67,7 +67,7 @@ impl Coder for Encoder {
     }
 }
 
-/// Reads decisions from a section; behind its end it reads zeros and counts them.
+/// Reads decisions from a section; behind its end it reads zeros without end, so whoever calls bounds what is decoded.
 #[derive(Debug)]
 pub(super) struct Decoder<'a> {
     low: u64,
@@ -87,14 +87,9 @@ impl<'a> Decoder<'a> {
         decoder
     }
 
-    /// Says whether what was read so far can come from the section's bytes: not from far behind their end.
-    pub(super) fn within(&self) -> bool {
-        self.used <= self.bytes.len() + REGISTER_BYTES
-    }
-
-    /// Says whether the section ends where its decisions end.
+    /// Says whether all bytes of the section were read; zeros behind them may be too.
     pub(super) fn at_end(&self) -> bool {
-        self.within() && self.used >= self.bytes.len()
+        self.used >= self.bytes.len()
     }
 
     fn next_byte(&mut self) -> u64 {
@@ -158,15 +153,5 @@ mod tests {
     #[test]
     fn nothing_is_no_byte() {
         assert!(Encoder::new().finish().is_empty());
-    }
-
-    #[test]
-    fn reading_far_behind_the_end_shows() {
-        let mut decoder = Decoder::new(&[]);
-        assert!(decoder.within());
-        for _ in 0..16 {
-            decoder.bit(false, 1 << 15);
-        }
-        assert!(!decoder.within());
     }
 }

@@ -6,7 +6,7 @@ use super::window::Cover;
 /// Bytes ahead over which the present alignment is judged.
 const JUDGE_BYTES: usize = 32;
 /// Equal bytes of them that keep it without a look at others.
-const JUDGE_EQUAL: u32 = 26;
+const JUDGE_EQUAL: u32 = 22;
 /// Points by which another alignment must be better.
 const GAIN_MIN: i64 = 10;
 /// Alignments that are tried without the index.

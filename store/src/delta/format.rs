@@ -1,4 +1,4 @@
-//! The layout of a patch: header, then one frame a window (docs/formats-delta.md).
+//! The layout of a patch: header, then one frame a window (docs/formats.md).
 
 use crate::chunk::fields::{HASH_BLAKE3, VERSION, array_at, len_at, u16_at, u64_at};
 use crate::error::{Error, Result};

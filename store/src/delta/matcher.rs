@@ -3,7 +3,7 @@
 /// Bytes of an indexed string.
 pub(super) const KEY_BYTES: usize = 8;
 /// Most candidates that are looked at for one place of the target.
-const CANDIDATES_MAX: usize = 24;
+const CANDIDATES_MAX: usize = 8;
 /// Largest index, bytes; larger bases are indexed at every second, fourth … place.
 const INDEX_BYTES_MAX: usize = 768 << 20;
 /// Bytes over which two places are compared.
@@ -24,7 +24,7 @@ pub(super) struct Matcher<'a> {
 impl<'a> Matcher<'a> {
     /// Indexes `base`, at most 2^40 bytes: at most 6 bytes of memory for each of its bytes.
     pub(super) fn new(base: &'a [u8]) -> Self {
-        let mut step = 1;
+        let mut step = 2;
         while base.len() / step * 6 > INDEX_BYTES_MAX {
             step *= 2;
         }

@@ -1,4 +1,24 @@
 //! Patches: what turns content the receiver has into content it lacks.
+//!
+//! [`encode()`] finds covers (stretches of the target that resemble stretches of the bases) and codes their differences and what lies between
+//! them by models that learn while they code; [`apply()`] and [`Applier`] do the same backwards, window by window, in at most 64 MiB.
+//! A patch is untrusted: it is judged by the digest of what it makes. [`similar`] finds a base for a file without a namesake.
+//! The layout is in `docs/formats.md`.
+//!
+//! ```
+//! use consign_store::delta::{self, Limits};
+//!
+//! let (old, new) = (b"the bytes it has, and the bytes it keeps", b"the bytes it has, and the bytes it lacks");
+//! let limits = Limits { target_bytes_max: new.len() as u64, ..Limits::default() };
+//! let patch = delta::encode(&[old], new, &limits)?;
+//! let mut made = Vec::new();
+//! delta::apply(&mut &patch[..], &limits, &mut |_| Ok(&old[..]), &mut |bytes| {
+//!     made.extend_from_slice(bytes);
+//!     Ok(())
+//! })?;
+//! assert_eq!(made, new);
+//! # Ok::<(), consign_store::Error>(())
+//! ```
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -18,6 +38,7 @@ mod format;
 mod matcher;
 mod model;
 mod set;
+pub mod similar;
 mod window;
 
 pub use apply::{Applier, Verifier, apply};

@@ -33,8 +33,10 @@ mod wire;
 
 use std::path::{Path, PathBuf};
 
+use crate::error::{Error, Result};
 use crate::id::ManifestId;
 use crate::manifest::file::ManifestFile;
+use crate::manifest::layout::Layout;
 use crate::manifest::table::ChunkTable;
 
 pub use assembly::Assembly;
@@ -52,6 +54,27 @@ pub struct Seed {
     pub manifest: ManifestFile,
     /// Its chunks by ordinal.
     pub table: ChunkTable,
+}
+
+impl Seed {
+    /// Opens the version that an assembly put at `root`, by its manifest `id` in the file `manifest` and the table that the assembly left at
+    /// `table`.
+    ///
+    /// A table that is gone or damaged (it is not durable) is made again with what the manifest alone tells: the files of one chunk.
+    ///
+    /// # Errors
+    /// The manifest is gone or damaged, or I/O.
+    pub fn open(root: &Path, manifest: &Path, id: ManifestId, table: &Path) -> Result<Self> {
+        let manifest = ManifestFile::open(manifest, id)?;
+        let table = ChunkTable::open(table, &manifest).or_else(|_| {
+            let layout = Layout::of(&manifest)?;
+            // Not in its place: whoever assembles this version again must not take it for whole.
+            ChunkTable::build(&table.with_extension("part"), &manifest, &layout, &|_| false, &mut |page| {
+                Err(Error::NoChunk(page))
+            })
+        })?;
+        Ok(Self { root: root.to_path_buf(), manifest, table })
+    }
 }
 
 /// Bytes by where they came from; the five kinds add up to `bytes` when the assembly is complete, repeated content counted each time.

@@ -92,9 +92,9 @@ pub(super) fn recover_held(dest: &Path, work: &Path) -> Result<Option<ManifestId
     let staging = staging::folder_beside(dest);
     if let Some((manifest, Way::Install)) = staging::marked(&staging)
         && !staging::tree_in(&staging).exists()
-        && dest.is_dir()
+        && look(dest).is_ok_and(|(_, found)| found == Found::Folder)
     {
-        // The rename was the last step before the note.
+        // The rename was the last step before the note. An empty folder may have been there before, and the tree be lost with its marker left.
         note_installed(work, Some(manifest))?;
         staging::remove(&staging)?;
     }

@@ -224,3 +224,19 @@ fn table_and_stat_record_notice_every_flipped_byte() {
     ChunkTable::open(&table, &manifest).unwrap();
     super::stat_record::StatRecord::open(&stat).unwrap();
 }
+
+/// A power cut may leave the marker of a staging folder that was being removed, and not the tree: nothing was put in place then.
+#[test]
+fn an_empty_destination_is_no_version_that_was_put_in_place() {
+    let room = Room::new();
+    put(&room.path("source"), "file", b"content");
+    let id = room.publish("source");
+    let staging = super::staging::folder_beside(&room.target.dest);
+    for folder in [&room.target.dest, &room.target.work, &staging] {
+        fs::create_dir(folder).unwrap();
+    }
+    fs::write(staging.join("marker"), format!("install {id}\n")).unwrap();
+    assert_eq!(recover(&room.target).unwrap(), None);
+    put(&room.target.dest, "file", b"content");
+    assert_eq!(recover(&room.target).unwrap(), Some(id));
+}

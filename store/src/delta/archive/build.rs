@@ -1,63 +1,84 @@
 //! Building a patch between unfolded contents.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::super::encode::encode;
 use super::super::format::Limits;
-use super::deflate::Style;
-use super::find::{Stream, streams};
+use super::find::{Stream, streams, zip_header_len};
 use super::guess::Guesser;
 use super::inflate::Inflater;
-use super::lists::{Folded, Unfolded, write_bases, write_targets};
-use super::{FIXED_BYTES, LISTS_BYTES_MAX, MAGIC};
+use super::lists::{BaseStream, Made, TargetStream, write_bases, write_targets};
+use super::{DEPTH_MAX, FIXED_BYTES, LISTS_BYTES_MAX, MAGIC};
 use crate::chunk::fields::put_start;
 use crate::error::{Error, Result};
 
 /// The zstd level of the lists.
 const ZSTD_LEVEL: i32 = 19;
 
-/// What is to be unfolded of two contents.
-pub(in crate::delta) struct Unfolding {
-    bases: Vec<Stream>,
-    targets: Vec<(Stream, Style)>,
+/// Builds the patch that makes `target` from `base`, one that sees through deflate if that is of use.
+///
+/// # Errors
+/// As [`encode`].
+pub(in crate::delta) fn encode_joined(base: Vec<u8>, target: Vec<u8>) -> Result<Encoded> {
+    encode_nested(base, target, DEPTH_MAX)
+}
+
+/// A patch.
+pub(in crate::delta) struct Encoded {
+    pub(in crate::delta) bytes: Vec<u8>,
+    /// Plain bytes that whoever applies it has to compress.
+    pub(in crate::delta) folded_bytes: u64,
+}
+
+/// Builds a patch that sees through deflate at most `depth` times.
+pub(super) fn encode_nested(base: Vec<u8>, target: Vec<u8>, depth: usize) -> Result<Encoded> {
+    match (depth > 0).then(|| Unfolding::of(&base, &target)).flatten() {
+        Some(unfolding) => unfolding.encode(base, target, depth - 1),
+        None => Ok(Encoded { bytes: encode(&[&base], &target, &Limits::default())?, folded_bytes: 0 }),
+    }
+}
+
+/// How the streams of two contents are dealt with.
+struct Unfolding {
+    /// With whether they are patched.
+    bases: Vec<(Stream, bool)>,
+    targets: Vec<(Stream, Made)>,
 }
 
 impl Unfolding {
-    /// Finds the streams that differ; `None` if there is none that can be folded again.
-    pub(in crate::delta) fn of(base: &[u8], target: &[u8]) -> Option<Self> {
+    /// Finds the streams that stay and those that differ; `None` if there is none that differs and can be folded again.
+    fn of(base: &[u8], target: &[u8]) -> Option<Self> {
         let targets = streams(target);
         if targets.is_empty() {
             return None;
         }
         let bases = streams(base);
-        let known = digests(&bases, base);
-        let wanted = digests(&targets, target);
-        let differs = |stream: &Stream, of: &[u8], others: &HashSet<[u8; 32]>| !others.contains(&digest(*stream, of));
-        let bases = bases.into_iter().filter(|stream| differs(stream, base, &wanted)).collect();
+        let wanted: HashSet<Digest> = targets.iter().map(|stream| digest(*stream, target)).collect();
+        let mut known = HashMap::new();
+        let mut kept_or_patched = Vec::with_capacity(bases.len());
+        for (at, stream) in bases.into_iter().enumerate() {
+            let digest = digest(stream, base);
+            kept_or_patched.push((stream, !wanted.contains(&digest)));
+            known.entry(digest).or_insert(at);
+        }
         let mut guesser = Guesser::default();
         let mut plain = Vec::new();
-        let mut guess = |stream: Stream| {
+        let mut made = |stream: &Stream| {
+            if let Some(at) = known.get(&digest(*stream, target)) {
+                return Some(Made::Kept(*at));
+            }
             plain.clear();
-            unfold(stream, target, &mut plain);
-            guesser.style_of(&plain, stream.bytes(target)).map(|style| (stream, style))
+            unfold(*stream, target, &mut plain);
+            let style = guesser.style_of(&plain, stream.bytes(target))?;
+            Some(Made::Folded { plain: plain.len() as u64, style })
         };
-        let targets = targets.into_iter().filter(|stream| differs(stream, target, &known));
-        let targets: Vec<_> = targets.filter_map(&mut guess).collect();
-        (!targets.is_empty()).then_some(Self { bases, targets })
+        let targets: Vec<_> = targets.into_iter().filter_map(|stream| Some((stream, made(&stream)?))).collect();
+        let useful = targets.iter().any(|(_, made)| matches!(made, Made::Folded { .. }));
+        useful.then_some(Self { bases: kept_or_patched, targets })
     }
 
-    /// Builds the patch that makes `target` from `base`.
-    ///
-    /// # Errors
-    /// Limits.
-    pub(in crate::delta) fn encode(self, mut base: Vec<u8>, target: Vec<u8>) -> Result<Vec<u8>> {
-        let mut out = Vec::new();
-        let bases: Vec<Unfolded> =
-            gaps(self.bases.iter()).zip(&self.bases).map(|(gap, stream)| Unfolded { gap, plain: stream.plain as u64 }).collect();
-        let folded = |(gap, (stream, style)): (u64, &(Stream, Style))| Folded { gap, plain: stream.plain as u64, style: *style };
-        let targets: Vec<Folded> = gaps(self.targets.iter().map(|(stream, _)| stream)).zip(&self.targets).map(folded).collect();
-        let mut lists = write_bases(&bases);
-        lists.extend(write_targets(&targets, &bases));
+    fn encode(self, base: Vec<u8>, target: Vec<u8>, depth: usize) -> Result<Encoded> {
+        let lists = self.lists(&base);
         if lists.len() > LISTS_BYTES_MAX {
             return Err(Error::Limit { what: "the patch's lists of streams".into(), limit: format!("{LISTS_BYTES_MAX} bytes") });
         }
@@ -66,30 +87,65 @@ impl Unfolding {
             path: "patch".into(),
             source,
         })?;
-        out.reserve(FIXED_BYTES + packed.len());
+        let mut out = Vec::with_capacity(FIXED_BYTES + packed.len());
         put_start(&mut out, MAGIC, 0);
         out.extend((base.len() as u64).to_le_bytes());
         out.extend((target.len() as u64).to_le_bytes());
         out.extend((lists.len() as u32).to_le_bytes());
         out.extend((packed.len() as u32).to_le_bytes());
         out.extend(packed);
-        for stream in &self.bases {
-            let plain = inflated(*stream, &base);
-            base.extend(plain);
-        }
-        let view = self.view(&target);
-        drop(target);
-        out.extend(encode(&[&base], &view, &Limits::default())?);
-        Ok(out)
+        let (base_view, target_view) = (self.base_view(&base), self.target_view(&target));
+        drop((base, target));
+        let plain = self.targets.iter().map(|(_, made)| if let Made::Folded { plain, .. } = made { *plain } else { 0 });
+        let folded_bytes: u64 = plain.sum();
+        drop(self);
+        let inner = encode_nested(base_view, target_view, depth)?;
+        out.extend(inner.bytes);
+        Ok(Encoded { bytes: out, folded_bytes: folded_bytes + inner.folded_bytes })
     }
 
-    /// The target with its streams unfolded in place.
-    fn view(&self, target: &[u8]) -> Vec<u8> {
+    fn lists(&self, base: &[u8]) -> Vec<u8> {
+        let base_gaps = gaps(self.bases.iter().map(|(stream, _)| *stream));
+        let bases =
+            base_gaps.zip(&self.bases).map(|(gap, &(stream, patched))| BaseStream { gap, plain: stream.plain as u64, patched });
+        let bases: Vec<BaseStream> = bases.collect();
+        let target_gaps = gaps(self.targets.iter().map(|(stream, _)| *stream));
+        let targets: Vec<_> = target_gaps.zip(&self.targets).map(|(gap, &(_, made))| TargetStream { gap, made }).collect();
+        let mut end = 0;
+        let off = self.bases.iter().map(|(stream, _)| {
+            let expected = end + base.get(end..).and_then(zip_header_len).unwrap_or(0);
+            end = stream.start + stream.packed;
+            (stream.start as u64).wrapping_sub(expected as u64)
+        });
+        let mut lists = write_bases(&off.zip(&bases).map(|(off, base)| (off, base.patched)).collect::<Vec<_>>());
+        lists.extend(write_targets(&targets, &bases));
+        lists
+    }
+
+    /// What lies between the streams of the base, then the plain content of those that are patched.
+    fn base_view(&self, base: &[u8]) -> Vec<u8> {
         let mut view = Vec::new();
         let mut at = 0;
-        for (stream, _) in &self.targets {
+        for (stream, _) in &self.bases {
+            view.extend_from_slice(&base[at..stream.start]);
+            at = stream.start + stream.packed;
+        }
+        view.extend_from_slice(&base[at..]);
+        for (stream, _) in self.bases.iter().filter(|(_, patched)| *patched) {
+            unfold(*stream, base, &mut view);
+        }
+        view
+    }
+
+    /// The target without the streams that are kept, the others unfolded in their place.
+    fn target_view(&self, target: &[u8]) -> Vec<u8> {
+        let mut view = Vec::new();
+        let mut at = 0;
+        for (stream, made) in &self.targets {
             view.extend_from_slice(&target[at..stream.start]);
-            unfold(*stream, target, &mut view);
+            if matches!(made, Made::Folded { .. }) {
+                unfold(*stream, target, &mut view);
+            }
             at = stream.start + stream.packed;
         }
         view.extend_from_slice(&target[at..]);
@@ -97,12 +153,10 @@ impl Unfolding {
     }
 }
 
-fn digest(stream: Stream, of: &[u8]) -> [u8; 32] {
-    *blake3::hash(stream.bytes(of)).as_bytes()
-}
+type Digest = [u8; 32];
 
-fn digests(streams: &[Stream], of: &[u8]) -> HashSet<[u8; 32]> {
-    streams.iter().map(|stream| digest(*stream, of)).collect()
+fn digest(stream: Stream, of: &[u8]) -> Digest {
+    *blake3::hash(stream.bytes(of)).as_bytes()
 }
 
 /// Appends what a stream stands for.
@@ -114,14 +168,8 @@ fn unfold(stream: Stream, of: &[u8], out: &mut Vec<u8>) {
     debug_assert!(whole.is_some(), "a stream that was found inflates");
 }
 
-fn inflated(stream: Stream, of: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(stream.plain);
-    unfold(stream, of, &mut plain);
-    plain
-}
-
 /// Bytes between each stream and the one before.
-fn gaps<'a>(streams: impl Iterator<Item = &'a Stream>) -> impl Iterator<Item = u64> {
+fn gaps(streams: impl Iterator<Item = Stream>) -> impl Iterator<Item = u64> {
     let mut end = 0;
     streams.map(move |stream| {
         let gap = (stream.start - end) as u64;

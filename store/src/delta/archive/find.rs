@@ -11,6 +11,8 @@ use super::{PLAIN_BYTES_MAX, STREAMS_MAX};
 const PACKED_BYTES_MIN: usize = 48;
 /// Plain bytes for nothing after which no more is tried.
 const WASTED_BYTES_MAX: usize = 256 << 20;
+/// Bytes of a zip member's header before its name.
+pub(super) const ZIP_HEADER_BYTES: usize = 30;
 /// Longest name or comment of a gzip stream, bytes.
 const GZIP_TEXT_BYTES_MAX: usize = 4096;
 
@@ -81,11 +83,15 @@ fn stream_behind(content: &[u8], at: usize) -> Option<usize> {
     len.map(|len| at + len).filter(|start| *start < content.len())
 }
 
-fn zip_header_len(header: &[u8]) -> Option<usize> {
+/// The length of the header at the front of `header` if a deflated zip member begins there.
+pub(super) fn zip_header_len(header: &[u8]) -> Option<usize> {
+    if !header.starts_with(b"PK\x03\x04") {
+        return None;
+    }
     let field = |at: usize| Some(usize::from(u16::from_le_bytes(*header.get(at..)?.first_chunk()?)));
     let (flags, method) = (field(6)?, field(8)?);
     let encrypted = flags & 1 != 0;
-    if encrypted || method != 8 { None } else { Some(30 + field(26)? + field(28)?) }
+    if encrypted || method != 8 { None } else { Some(ZIP_HEADER_BYTES + field(26)? + field(28)?) }
 }
 
 fn gzip_header_len(header: &[u8]) -> Option<usize> {

@@ -1,20 +1,23 @@
 //! How a stream was compressed: found by doing it again.
 
+use super::PLAIN_STEP_BYTES;
 use super::deflate::{Deflater, Style};
-use super::{PLAIN_STEP_BYTES, looks_max};
+use super::work::Work;
 
-/// Plain bytes that may be compressed in vain, all streams of a patch together.
-const VAIN_BYTES_MAX: usize = 96 << 20;
+/// Plain bytes that may be compressed in vain, all streams of a patch together; [`VAIN_LOOKS`] count as one more.
+const VAIN_BYTES_MAX: u64 = 128 << 20;
+const VAIN_LOOKS: u64 = 8;
 
 /// Guesses stream by stream; what was right before is tried first.
 pub(super) struct Guesser {
     last: Option<Style>,
-    vain_left: usize,
+    vain_left: u64,
+    work: Work,
 }
 
 impl Default for Guesser {
     fn default() -> Self {
-        Self { last: None, vain_left: VAIN_BYTES_MAX }
+        Self { last: None, vain_left: VAIN_BYTES_MAX, work: Work::default() }
     }
 }
 
@@ -45,19 +48,21 @@ impl Guesser {
             None => Err(()),
         };
         let mut deflater = Deflater::new(style);
-        let mut done = 0;
+        let mut done = 0_u64;
         let mut same = true;
         for step in plain.chunks(PLAIN_STEP_BYTES) {
-            done += step.len();
-            same = deflater.push(step, &mut matches).is_ok() && deflater.looks() <= looks_max(done);
+            done += step.len() as u64;
+            same = deflater.push(step, &mut matches).is_ok() && self.work.allows(plain.len() as u64, deflater.looks());
             if !same {
                 break;
             }
         }
+        let looks = deflater.looks();
         if same && deflater.finish(&mut matches).is_ok() && rest.is_empty() {
+            self.work.add(plain.len() as u64, looks);
             return Outcome::Same;
         }
-        match self.vain_left.checked_sub(done) {
+        match self.vain_left.checked_sub(done + looks / VAIN_LOOKS) {
             Some(left) => {
                 self.vain_left = left;
                 Outcome::Other

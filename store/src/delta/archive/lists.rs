@@ -7,86 +7,134 @@ use crate::error::{Error, Result};
 
 /// Streams ahead among which one of the same length is looked for.
 const NEAR: usize = 64;
+/// In place of a style: the stream is kept.
+const KEPT: u8 = 255;
+
+/// How a stream of the target is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    /// It is the same as a stream of the bases, with this number.
+    Kept(usize),
+    /// Plain bytes are compressed.
+    Folded {
+        /// How many.
+        plain: u64,
+        style: Style,
+    },
+}
 
 /// A stream of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Folded {
+pub(super) struct TargetStream {
     /// Bytes between it and the stream before.
     pub(super) gap: u64,
-    /// Bytes of what it stands for.
-    pub(super) plain: u64,
-    pub(super) style: Style,
+    pub(super) made: Made,
 }
 
 /// A stream of the bases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unfolded {
+pub(super) struct BaseStream {
     /// Bytes between it and the stream before.
     pub(super) gap: u64,
     /// Bytes of what it stands for.
     pub(super) plain: u64,
+    /// Whether these are part of what is patched.
+    pub(super) patched: bool,
 }
 
-/// Writes the gaps of `bases`.
-pub(super) fn write_bases(bases: &[Unfolded]) -> Vec<u8> {
+/// Writes how far each stream of the bases is from where it is expected, and whether it is patched; lengths show when they are inflated.
+pub(super) fn write_bases(bases: &[(u64, bool)]) -> Vec<u8> {
     let mut out = Vec::new();
     put(&mut out, bases.len() as u64);
-    for base in bases {
-        put(&mut out, base.gap);
+    for (off, _) in bases {
+        put(&mut out, zigzag(*off));
     }
+    out.extend(bases.iter().map(|(_, patched)| u8::from(*patched)));
     out
 }
 
-/// Reads the gaps of the streams of the bases.
-pub(super) fn read_bases(list: &mut &[u8]) -> Result<Vec<u64>> {
+/// Reads what [`write_bases`] wrote.
+pub(super) fn read_bases(list: &mut &[u8]) -> Result<Vec<(u64, bool)>> {
     let count = count(list)?;
-    (0..count).map(|_| take(list)).collect()
+    let off: Vec<u64> = (0..count).map(|_| take(list).map(unzigzag)).collect::<Result<_>>()?;
+    let patched = list.split_off(..count).ok_or_else(ends_early)?;
+    Ok(off.into_iter().zip(patched.iter().map(|&patched| patched != 0)).collect())
 }
 
-/// Writes `targets`: each beside the stream of `bases` that it probably comes from, so that most of it is zeros.
-pub(super) fn write_targets(targets: &[Folded], bases: &[Unfolded]) -> Vec<u8> {
+/// Writes `targets`: each beside the stream of `bases` that it is or probably comes from, so that most of it is zeros.
+pub(super) fn write_targets(targets: &[TargetStream], bases: &[BaseStream]) -> Vec<u8> {
     let (mut steps, mut gaps, mut plains, mut styles) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut next = 0;
     for target in targets {
-        let near = bases.get(next..).unwrap_or_default();
-        let step = near.iter().take(NEAR).position(|base| base.plain == target.plain).unwrap_or(0);
-        let base = base_at(next + step, |at| bases.get(at).copied());
-        put(&mut steps, step as u64);
-        put(&mut gaps, zigzag(target.gap.wrapping_sub(base.gap).cast_signed()));
-        put(&mut plains, zigzag(target.plain.wrapping_sub(base.plain).cast_signed()));
-        styles.push(target.style.code());
-        next += step + 1;
+        let (at, plain, style) = match target.made {
+            Made::Kept(at) => (at, None, KEPT),
+            Made::Folded { plain, style } => (probable(bases, next, plain), Some(plain), style.code()),
+        };
+        let base = Beside::of(bases, at);
+        put(&mut steps, zigzag((at as u64).wrapping_sub(next as u64)));
+        put(&mut gaps, zigzag(target.gap.wrapping_sub(base.gap)));
+        if let Some(plain) = plain {
+            put(&mut plains, zigzag(plain.wrapping_sub(base.plain)));
+        }
+        styles.push(style);
+        next = at + 1;
     }
     let mut out = Vec::new();
     put(&mut out, targets.len() as u64);
-    for column in [steps, gaps, plains, styles] {
+    for column in [styles, steps, gaps, plains] {
         out.extend(column);
     }
     out
 }
 
 /// Reads what [`write_targets`] wrote.
-pub(super) fn read_targets(list: &mut &[u8], bases: &[Unfolded]) -> Result<Vec<Folded>> {
+pub(super) fn read_targets(list: &mut &[u8], bases: &[BaseStream]) -> Result<Vec<TargetStream>> {
     let count = count(list)?;
+    let styles = list.split_off(..count).ok_or_else(ends_early)?;
     let column = |list: &mut &[u8]| (0..count).map(|_| take(list)).collect::<Result<Vec<u64>>>();
-    let (steps, gaps, plains) = (column(list)?, column(list)?, column(list)?);
-    let styles = list.split_off(..count).ok_or_else(|| damaged("its list of streams ends early"))?;
-    let mut next = 0_usize;
+    let (steps, gaps) = (column(list)?, column(list)?);
+    let mut next = 0_u64;
     let mut targets = Vec::with_capacity(count);
-    for (index, code) in styles.iter().enumerate() {
-        let step = usize::try_from(steps[index]).unwrap_or(usize::MAX);
-        let base = base_at(next.saturating_add(step), |at| bases.get(at).copied());
-        let style = Style::of_code(*code)
-            .ok_or_else(|| Error::TooNew { what: "the patch".into(), why: format!("a stream compressed in way {code}") })?;
-        let (gap, plain) = (base.gap.wrapping_add(unzigzag(gaps[index])), base.plain.wrapping_add(unzigzag(plains[index])));
-        targets.push(Folded { gap, plain, style });
-        next = next.saturating_add(step).saturating_add(1);
+    for (index, &code) in styles.iter().enumerate() {
+        let at = next.wrapping_add(unzigzag(steps[index]));
+        let place = usize::try_from(at).unwrap_or(usize::MAX);
+        let base = Beside::of(bases, place);
+        let made = if code == KEPT {
+            if place >= bases.len() {
+                return Err(damaged("it keeps a stream that its base does not have"));
+            }
+            Made::Kept(place)
+        } else {
+            let why = || format!("a stream compressed in way {code}");
+            let style = Style::of_code(code).ok_or_else(|| Error::TooNew { what: "the patch".into(), why: why() })?;
+            Made::Folded { plain: base.plain.wrapping_add(unzigzag(take(list)?)), style }
+        };
+        targets.push(TargetStream { gap: base.gap.wrapping_add(unzigzag(gaps[index])), made });
+        next = at.wrapping_add(1);
     }
     Ok(targets)
 }
 
-fn base_at(at: usize, of: impl Fn(usize) -> Option<Unfolded>) -> Unfolded {
-    of(at).unwrap_or(Unfolded { gap: 0, plain: 0 })
+/// The stream, from `next` on, that one with `plain` bytes probably comes from.
+fn probable(bases: &[BaseStream], next: usize, plain: u64) -> usize {
+    let near = bases.get(next..).unwrap_or_default().iter().take(NEAR);
+    next + near.clone().position(|base| base.plain == plain).unwrap_or(0)
+}
+
+/// What a stream of the target is compared with.
+struct Beside {
+    gap: u64,
+    plain: u64,
+}
+
+impl Beside {
+    fn of(bases: &[BaseStream], at: usize) -> Self {
+        bases.get(at).map_or(Self { gap: 0, plain: 0 }, |base| Self { gap: base.gap, plain: base.plain })
+    }
+}
+
+fn ends_early() -> Error {
+    damaged("its list of streams ends early")
 }
 
 fn count(list: &mut &[u8]) -> Result<usize> {
@@ -95,8 +143,9 @@ fn count(list: &mut &[u8]) -> Result<usize> {
     usize::try_from(count).ok().filter(|count| *count <= STREAMS_MAX).ok_or_else(limit)
 }
 
-fn zigzag(value: i64) -> u64 {
-    (value << 1 ^ value >> 63).cast_unsigned()
+/// Makes small numbers of both signs small.
+fn zigzag(value: u64) -> u64 {
+    value << 1 ^ (value >> 63).wrapping_neg()
 }
 
 fn unzigzag(value: u64) -> u64 {
@@ -115,7 +164,7 @@ fn put(out: &mut Vec<u8>, mut value: u64) {
 fn take(list: &mut &[u8]) -> Result<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
-        let byte = *list.split_off_first().ok_or_else(|| damaged("its list of streams ends early"))?;
+        let byte = *list.split_off_first().ok_or_else(ends_early)?;
         value |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
             return Ok(value);

@@ -2,12 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::delta::similar::{Described, Sketch, best_base, name_key};
+use crate::error::Result;
 use crate::manifest::file::ManifestFile;
 
 /// Longest file that patches are made of or for, bytes: both sides are held in memory while a patch is built.
 const FILE_BYTES_MAX: u64 = 128 << 20;
-/// Fewest digits of a run in a name that counts as a hash.
-const HASH_DIGITS_MIN: usize = 6;
+
+/// Smallest file whose base is looked for by content: a smaller one costs little anyway.
+const SKETCHED_BYTES_MIN: u64 = 4 << 10;
+/// Most files that are sketched on each side.
+const SKETCHES_MAX: usize = 4096;
+/// Most bytes of old files that are sketched.
+const SKETCHED_BYTES_MAX: u64 = 1 << 30;
 
 /// A changed file and the old one that it is probably most like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +39,8 @@ impl<'a> Chooser<'a> {
         let (mut by_path, mut by_name) = (HashMap::new(), HashMap::new());
         for entry in files(base) {
             let path = base.path_of(entry);
-            by_path.entry(steady(path)).or_insert(entry);
-            by_name.entry(steady(name_of(path))).or_insert(entry);
+            by_path.entry(name_key(path)).or_insert(entry);
+            by_name.entry(name_key(name_of(path))).or_insert(entry);
         }
         Self { base, contents: contents(base), by_path, by_name }
     }
@@ -46,10 +53,44 @@ impl<'a> Chooser<'a> {
         }
         let path = target.path_of(number);
         let same = self.base.find(path).filter(|entry| self.base.file_of(*entry).is_some());
-        let alike = || self.by_path.get(&steady(path)).or_else(|| self.by_name.get(&steady(name_of(path)))).copied();
+        let alike = || self.by_path.get(&name_key(path)).or_else(|| self.by_name.get(&name_key(name_of(path)))).copied();
         let usable = |entry: &u32| self.base.file_of(*entry).is_some_and(|(len, ..)| len > 0 && len <= FILE_BYTES_MAX);
         Some(Choice { target: number, target_len, base: same.or_else(alike).filter(usable) })
     }
+}
+
+/// Finds bases by content for the choices that have none: among the files of the base whose content is gone from the target, since content that
+/// moves and changes leaves its old place. `read` gives the content of an entry of the target (`true`) or of the base (`false`).
+///
+/// # Errors
+/// What `read` returns.
+pub(super) fn by_content(
+    choices: &mut [Choice],
+    (base, target): (&ManifestFile, &ManifestFile),
+    read: &mut dyn FnMut(bool, u32) -> Result<Vec<u8>>,
+) -> Result<()> {
+    let lonely = |choice: &&mut Choice| choice.base.is_none() && choice.target_len >= SKETCHED_BYTES_MIN;
+    if !choices.iter_mut().any(|choice| lonely(&choice)) {
+        return Ok(());
+    }
+    let kept = contents(target);
+    let mut budget = SKETCHED_BYTES_MAX;
+    let mut gone = Vec::new();
+    for entry in files(base) {
+        let Some((len, digest, _)) = base.file_of(entry) else { continue };
+        let usable = (SKETCHED_BYTES_MIN..=FILE_BYTES_MAX.min(budget)).contains(&len);
+        if usable && gone.len() < SKETCHES_MAX && !kept.contains(&front(digest.as_bytes())) {
+            budget -= len;
+            gone.push((entry, Sketch::of_bytes(&read(false, entry)?)));
+        }
+    }
+    let described: Vec<_> = gone.iter().map(|(entry, sketch)| Described { path: base.path_of(*entry), sketch }).collect();
+    for choice in choices.iter_mut().filter(lonely).take(SKETCHES_MAX) {
+        let sketch = Sketch::of_bytes(&read(true, choice.target)?);
+        let place = best_base(&Described { path: target.path_of(choice.target), sketch: &sketch }, &described);
+        choice.base = place.map(|place| gone[place].0);
+    }
+    Ok(())
 }
 
 /// Raw bytes of the files of `target` whose content is no file's of `base`: how much work their patches are.
@@ -76,43 +117,4 @@ pub(super) fn front(digest: &[u8; 32]) -> u64 {
 
 fn name_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
-}
-
-/// The part of a name that stays from version to version: numbers become `#`, and so do runs of hexadecimal digits that look like hashes.
-fn steady(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    let mut rest = name;
-    while let Some(first) = rest.chars().next() {
-        let run = rest.bytes().take_while(u8::is_ascii_alphanumeric).count();
-        let word = &rest[..run];
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let hash = run >= HASH_DIGITS_MIN
-            && word.bytes().all(|byte| byte.is_ascii_hexdigit())
-            && word.bytes().any(|byte| byte.is_ascii_digit());
-        let taken = if hash {
-            out.push('#');
-            run
-        } else if digits > 0 {
-            out.push('#');
-            digits
-        } else {
-            out.push(first);
-            first.len_utf8()
-        };
-        rest = &rest[taken..];
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::steady;
-
-    #[test]
-    fn names_lose_their_numbers_and_hashes() {
-        assert_eq!(steady("cmake-3.30.1.dist-info/RECORD"), steady("cmake-3.30.12.dist-info/RECORD"));
-        assert_eq!(steady("libfoo-1a2b3c4d.so.1.1"), steady("libfoo-99ffee0.so.1.2"));
-        assert_ne!(steady("decade.txt"), steady("facade.txt"));
-        assert_eq!(steady("größe-2"), "größe-#");
-    }
 }

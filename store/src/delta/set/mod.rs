@@ -19,8 +19,7 @@ use crate::manifest::layout::Layout;
 use crate::manifest::recipe;
 use crate::store::Store;
 
-use super::archive::Unfolding;
-use super::{Limits, encode};
+use super::archive::{Encoded, encode_joined};
 
 pub use choose::changed_bytes;
 pub use plan::{Part, UpdatePlan, plan};
@@ -38,6 +37,8 @@ pub struct BuiltPatch {
     pub len: u64,
     /// About how many bytes the same files cost as records for whoever has the base version.
     pub records_len: u64,
+    /// Plain bytes that whoever applies it has to compress, because it sees through archives.
+    pub folded_bytes: u64,
     /// Entry numbers in the target's manifest, in their order in the patch.
     pub targets: Vec<u32>,
     /// Entry numbers in the base's manifest, in their order in the patch.
@@ -54,17 +55,16 @@ pub struct BuiltPatch {
 pub fn build_set(store: &Store, base: &ManifestFile, target: &ManifestFile, out: &Path) -> Result<Vec<BuiltPatch>> {
     let chooser = Chooser::of(base);
     let layout = Layout::of(target)?;
-    let choices = layout.files().filter_map(|placed| chooser.choose(target, placed.entry)).collect();
+    let mut choices: Vec<Choice> = layout.files().filter_map(|placed| chooser.choose(target, placed.entry)).collect();
+    let mut read = |new, entry| joined(store, if new { target } else { base }, &[entry]);
+    choose::by_content(&mut choices, (base, target), &mut read)?;
     let known = chunks_of(store, base)?;
     let mut set = Vec::new();
     for group in groups(choices, base) {
         let bases = joined(store, base, &group.bases)?;
         let targets = joined(store, target, &group.targets)?;
         let records_len = records_len(store, target, &group.targets, &known)?;
-        let patch = match Unfolding::of(&bases, &targets) {
-            Some(unfolding) => unfolding.encode(bases, targets)?,
-            None => encode(&[&bases], &targets, &Limits::default())?,
-        };
+        let Encoded { bytes: patch, folded_bytes } = encode_joined(bases, targets)?;
         let len = patch.len() as u64;
         if len >= records_len {
             continue;
@@ -72,7 +72,7 @@ pub fn build_set(store: &Store, base: &ManifestFile, target: &ManifestFile, out:
         let digest = recipe::of_bytes(&patch).digest;
         let file = out.join(digest.to_hex());
         std::fs::write(&file, &patch).at("write", &file)?;
-        set.push(BuiltPatch { digest, len, records_len, targets: group.targets, bases: group.bases });
+        set.push(BuiltPatch { digest, len, records_len, folded_bytes, targets: group.targets, bases: group.bases });
     }
     Ok(set)
 }

@@ -11,6 +11,8 @@ use super::tables::{
 const LENGTH_CODE_BITS_MAX: usize = 7;
 /// Longest stored block, bytes.
 const STORED_BYTES_MAX: usize = 65_535;
+/// Symbols after which gzip thinks about ending a block early.
+const EARLY_SYMBOLS: usize = 4096;
 /// Code length symbols that repeat: the last length 3 to 6 times, zero 3 to 10 times, zero 11 to 138 times.
 const REPEAT: usize = 16;
 const ZEROS: usize = 17;
@@ -30,31 +32,47 @@ struct Symbol {
 pub(super) struct Block {
     symbols: Vec<Symbol>,
     full: usize,
+    /// Whether a block may end early where that seems to pay.
+    early: bool,
     literals: [u32; LITERALS],
     distances: [u32; DISTANCES],
 }
 
 impl Block {
-    /// Makes a block that is full with `full` symbols.
-    pub(super) fn new(full: usize) -> Self {
-        let mut block = Self { symbols: Vec::with_capacity(full), full, literals: [0; LITERALS], distances: [0; DISTANCES] };
+    /// Makes a block that is full with `full` symbols, or `early` where gzip thinks that it pays.
+    pub(super) fn new(full: usize, early: bool) -> Self {
+        let symbols = Vec::with_capacity(full);
+        let mut block = Self { symbols, full, early, literals: [0; LITERALS], distances: [0; DISTANCES] };
         block.literals[BLOCK_END] = 1;
         block
     }
 
-    /// Adds a literal and says whether the block is full.
-    pub(super) fn literal(&mut self, byte: u8) -> bool {
+    /// Adds a literal and says whether the block, which stands for about `plain` bytes, is full.
+    pub(super) fn literal(&mut self, byte: u8, plain: usize) -> bool {
         self.symbols.push(Symbol { distance: 0, value: byte });
         self.literals[usize::from(byte)] += 1;
-        self.symbols.len() == self.full
+        self.is_full(plain)
     }
 
-    /// Adds a match of 3 to 258 bytes, 1 to 32768 back, and says whether the block is full.
-    pub(super) fn found(&mut self, len: usize, back: usize) -> bool {
+    /// Adds a match of 3 to 258 bytes, 1 to 32768 back, and says whether the block, which stands for about `plain` bytes, is full.
+    pub(super) fn found(&mut self, len: usize, back: usize, plain: usize) -> bool {
         self.symbols.push(Symbol { distance: back as u16, value: (len - 3) as u8 });
         self.literals[BLOCK_END + 1 + length(len).symbol] += 1;
         self.distances[distance(back).symbol] += 1;
-        self.symbols.len() == self.full
+        self.is_full(plain)
+    }
+
+    fn is_full(&self, plain: usize) -> bool {
+        let count = self.symbols.len();
+        if self.early && count.is_multiple_of(EARLY_SYMBOLS) {
+            let bits = |(symbol, &count): (usize, &u32)| count as usize * (5 + usize::from(DISTANCE_EXTRA[symbol]));
+            let guessed = (count * 8 + self.distances.iter().enumerate().map(bits).sum::<usize>()) / 8;
+            let matches = self.distances.iter().sum::<u32>() as usize;
+            if matches < count / 2 && guessed < plain / 2 {
+                return true;
+            }
+        }
+        count == self.full
     }
 
     /// Writes the block and begins the next; `plain` is what it stands for.

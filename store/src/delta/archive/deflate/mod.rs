@@ -1,7 +1,7 @@
 //! Deflate, exactly as the compressors of the zlib family write it: the same bytes for the same plain content and [`Style`].
 //!
-//! Two members of the family are known: zlib itself, and the variant that web browsers and Node.js ship, which looks strings up by another
-//! hash. What a style writes is part of the format of patches: it never changes.
+//! Three members of the family are known: zlib itself, the variant that web browsers and Node.js ship, which looks strings up by another
+//! hash, and gzip, which ends blocks by other rules. What a style writes is part of the format of patches: it never changes.
 
 mod bits;
 mod block;
@@ -23,50 +23,55 @@ const SHORT_BACK_MAX: usize = 4096;
 /// Plain bytes that are taken at once.
 const STEP_BYTES: usize = 64 << 10;
 
-/// How strings are looked up.
+/// Which program or library compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lookup {
-    /// Three bytes, as zlib does.
-    Three,
-    /// Four bytes, as Chromium's zlib does.
-    Four,
+pub(super) enum Family {
+    /// zlib: Python, Java, most others.
+    Zlib,
+    /// Chromium's variant of zlib, which looks up four bytes: Node.js, and so npm.
+    Chromium,
+    /// GNU gzip and Info-ZIP, older than zlib.
+    Gzip,
 }
 
 /// How a stream was compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
-    pub(super) lookup: Lookup,
+    pub(super) family: Family,
     /// 1 to 9.
     pub(super) level: u8,
-    /// zlib's memory level, 1 to 9: 2^(6 + memory) symbols a block.
+    /// zlib's memory level, 1 to 9: 2^(6 + memory) symbols a block; 9 for gzip.
     pub(super) memory: u8,
 }
 
 impl Style {
     /// The styles that compressors are usually set to, the most usual first.
     pub(super) fn usual() -> impl Iterator<Item = Self> {
-        let of = |memory: u8| {
-            let levels = [6, 9, 1, 5, 8, 7, 4, 3, 2];
-            levels.into_iter().flat_map(move |level| [Lookup::Three, Lookup::Four].map(|lookup| Self { lookup, level, memory }))
-        };
-        [8, 9].into_iter().flat_map(of)
+        let sets = [(Family::Zlib, 8), (Family::Chromium, 8), (Family::Gzip, 9), (Family::Zlib, 9), (Family::Chromium, 9)];
+        let of = move |level: u8| sets.map(|(family, memory)| Self { family, level, memory });
+        [6, 9, 1, 5, 8, 7, 4, 3, 2].into_iter().flat_map(of)
     }
 
     /// The style in one byte; see [`Style::of_code`].
     pub(super) fn code(self) -> u8 {
-        let lookup = u8::from(self.lookup == Lookup::Four);
-        (lookup * 9 + self.memory - 1) * 9 + self.level - 1
+        let row = match self.family {
+            Family::Zlib => self.memory - 1,
+            Family::Chromium => 9 + self.memory - 1,
+            Family::Gzip => 18,
+        };
+        row * 9 + self.level - 1
     }
 
     /// The style of a code; `None` if there is none.
     pub(super) fn of_code(code: u8) -> Option<Self> {
-        let (rest, level) = (code / 9, code % 9 + 1);
-        let lookup = match rest / 9 {
-            0 => Lookup::Three,
-            1 => Lookup::Four,
+        let (row, level) = (code / 9, code % 9 + 1);
+        let (family, memory) = match row {
+            0..9 => (Family::Zlib, row + 1),
+            9..18 => (Family::Chromium, row - 8),
+            18 => (Family::Gzip, 9),
             _ => return None,
         };
-        Some(Self { lookup, level, memory: rest % 9 + 1 })
+        Some(Self { family, level, memory })
     }
 }
 
@@ -123,8 +128,8 @@ impl Deflater {
         Self {
             effort: Effort::of(style.level),
             lazy: style.level >= 4,
-            strings: Strings::new(style.lookup, style.memory),
-            block: Block::new((1 << (style.memory + 6)) - 1),
+            strings: Strings::new(style.family, style.memory),
+            block: Block::new((1 << (style.memory + 6)) - 1, style.family == Family::Gzip && style.level > 2),
             block_start: 0,
             at: 0,
             found: (MATCH_MIN - 1, 0),
@@ -151,9 +156,10 @@ impl Deflater {
     /// # Errors
     /// What `sink` returns.
     pub(super) fn finish<E>(mut self, sink: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        self.strings.end_here();
         self.run(true);
         if self.waiting {
-            self.block.literal(self.strings.byte(self.at - 1));
+            self.literal(self.at);
         }
         self.write(true);
         self.give(sink)
@@ -184,7 +190,7 @@ impl Deflater {
     fn decide(&mut self, ahead: usize) {
         let (len, place) = self.search(ahead, MATCH_MIN - 1);
         let full = if len >= MATCH_MIN {
-            let full = self.block.found(len, self.at - place);
+            let full = self.block.found(len, self.at - place, self.at - self.block_start);
             if len <= self.effort.lazy && ahead - len >= MATCH_MIN {
                 for at in self.at + 1..self.at + len {
                     self.strings.insert(at);
@@ -194,7 +200,7 @@ impl Deflater {
             full
         } else {
             self.at += 1;
-            self.block.literal(self.strings.byte(self.at - 1))
+            self.block.literal(self.strings.byte(self.at - 1), self.at - 1 - self.block_start)
         };
         if full {
             self.write(false);
@@ -215,7 +221,7 @@ impl Deflater {
         }
         if before >= MATCH_MIN && found.0 <= before {
             let start = self.at - 1;
-            let full = self.block.found(before, start - place);
+            let full = self.block.found(before, start - place, self.at - self.block_start);
             let end = start + before;
             for at in self.at + 1..end.min(self.strings.end() - 2) {
                 self.strings.insert(at);
@@ -228,12 +234,17 @@ impl Deflater {
             }
             return;
         }
-        if self.waiting && self.block.literal(self.strings.byte(self.at - 1)) {
+        if self.waiting && self.literal(self.at) {
             self.write(false);
         }
         self.waiting = true;
         self.found = found;
         self.at += 1;
+    }
+
+    /// Makes the byte before `at` a literal and says whether the block is full.
+    fn literal(&mut self, at: usize) -> bool {
+        self.block.literal(self.strings.byte(at - 1), at - self.block_start)
     }
 
     /// Remembers the string here and finds the longest earlier one that is longer than `than`.

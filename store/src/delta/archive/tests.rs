@@ -1,0 +1,256 @@
+//! Archives of many tools, and of nobody's tools: every patch makes the target again or there is none.
+
+use proptest::prelude::*;
+
+use super::super::format::Limits;
+use super::build::{encode_joined, encode_nested};
+use super::deflate::{Deflater, Family, Style};
+use super::find::streams;
+use super::{DEPTH_MAX, MAGIC, apply_joined};
+use crate::error::Result;
+
+/// Makes a patch, if archives are of use in it, and holds it to what it makes.
+fn patch(base: &[u8], target: &[u8]) -> Option<Vec<u8>> {
+    let patch = encode_joined(base.to_vec(), target.to_vec()).unwrap().bytes;
+    assert!(make(&patch, base).unwrap() == target, "the patch makes something else");
+    patch.starts_with(&MAGIC).then_some(patch)
+}
+
+fn make(patch: &[u8], base: &[u8]) -> Result<Vec<u8>> {
+    let mut made = Vec::new();
+    let mut sink = |bytes: &[u8]| {
+        made.extend_from_slice(bytes);
+        Ok(())
+    };
+    let mut scratch = || Ok(tempfile::tempfile().unwrap());
+    apply_joined(&mut &patch[..], &Limits::default(), (&base, base.len() as u64), &mut scratch, &mut sink)?;
+    Ok(made)
+}
+
+const USUAL: Style = Style { family: Family::Zlib, level: 6, memory: 8 };
+
+fn deflate(style: Style, plain: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut sink = |bytes: &[u8]| {
+        out.extend_from_slice(bytes);
+        Ok::<(), ()>(())
+    };
+    let mut deflater = Deflater::new(style);
+    deflater.push(plain, &mut sink).unwrap();
+    deflater.finish(&mut sink).unwrap();
+    out
+}
+
+fn text(len: usize, word: &str) -> Vec<u8> {
+    let lines = (0..).map(|number: u32| format!("line {number} of {} {word}\n", number.wrapping_mul(2_654_435_761) >> 12));
+    let mut text = Vec::new();
+    for line in lines {
+        text.extend(line.bytes());
+        if text.len() >= len {
+            break;
+        }
+    }
+    text
+}
+
+/// A local header and its member; `len` is what the header says of the packed length.
+fn member(name: &str, flags: u16, method: u16, len: u32, packed: &[u8]) -> Vec<u8> {
+    let mut out = b"PK\x03\x04\x14\x00".to_vec();
+    out.extend(flags.to_le_bytes());
+    out.extend(method.to_le_bytes());
+    out.extend([0; 8]);
+    out.extend(len.to_le_bytes());
+    out.extend(len.to_le_bytes());
+    out.extend((name.len() as u16).to_le_bytes());
+    out.extend([0; 2]);
+    out.extend(name.bytes());
+    out.extend(packed);
+    out
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/archives").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What the tools of `store/tests/golden/archives/make.sh` made, and the most that a patch may cost.
+#[test]
+fn archives_of_many_tools_are_seen_through() {
+    for (name, bytes_max) in [
+        ("python.zip", 1000),
+        ("streamed.zip", 1000),
+        ("info-6.zip", 1000),
+        ("info-9.zip", 1000),
+        ("zip64.zip", 1000),
+        ("nested.zip", 1000),
+        ("java.jar", 1000),
+        ("debian.deb", 1000),
+        ("node.tgz", 1000),
+        ("gzip-1.tar.gz", 1000),
+        ("gzip-6.tar.gz", 1000),
+        ("gzip-9.tar.gz", 1000),
+    ] {
+        let (old, new) = (fixture(&format!("{name}.old")), fixture(&format!("{name}.new")));
+        let patch = patch(&old, &new).unwrap_or_else(|| panic!("{name} is not seen through"));
+        assert!(patch.len() < bytes_max, "{name}: {} bytes", patch.len());
+    }
+}
+
+#[test]
+fn what_cannot_be_folded_again_stays_as_it_is() {
+    for name in ["encrypted.zip", "seven.zip"] {
+        let (old, new) = (fixture(&format!("{name}.old")), fixture(&format!("{name}.new")));
+        assert_eq!(patch(&old, &new), None, "{name}");
+    }
+}
+
+#[test]
+fn streams_are_found_whatever_the_headers_say() {
+    let packed = deflate(USUAL, &text(5000, "a"));
+    let found = |content: &[u8]| streams(content).iter().map(|stream| (stream.start, stream.packed)).collect::<Vec<_>>();
+    for (flags, len) in [(0, packed.len() as u32), (8, 0), (0, u32::MAX), (0, 1)] {
+        assert_eq!(found(&member("x", flags, 8, len, &packed)), [(31, packed.len())], "flags {flags}, length {len}");
+    }
+    assert_eq!(found(&member("x", 1, 8, 5, &packed)), [], "encrypted");
+    assert_eq!(found(&member("x", 0, 0, 5, &packed)), [], "stored");
+    assert_eq!(found(&member("x", 0, 8, 5, &packed[..packed.len() - 1])), [], "cut short");
+    let mut long_name = member("x", 0, 8, 5, &packed);
+    long_name[26..28].copy_from_slice(&u16::MAX.to_le_bytes());
+    assert_eq!(found(&long_name), [], "a name behind the end");
+    let mut gzip = vec![0x1f, 0x8b, 8, 4 | 8 | 16 | 2, 0, 0, 0, 0, 0, 0, 2, 0, 9, 9];
+    gzip.extend(b"name\0comment\0crc-"[..15].iter());
+    let start = gzip.len();
+    gzip.extend(&packed);
+    assert_eq!(found(&gzip), [(start, packed.len())]);
+}
+
+/// An archive in an archive is seen through, and one in that is not; a patch that goes deeper is refused.
+#[test]
+fn archives_in_archives() {
+    let nested = |word: &str, depth: usize| {
+        let mut content = text(20_000, word);
+        for _ in 0..depth {
+            content = member("x", 0, 8, 1, &deflate(USUAL, &content));
+        }
+        content
+    };
+    let len = |depth: usize| patch(&nested("old", depth), &nested("new", depth)).map(|patch| patch.len());
+    let (once, twice, thrice) = (len(1).unwrap(), len(2).unwrap(), len(3).unwrap());
+    assert!(twice < once + 200, "{once} bytes for an archive, {twice} for one in it");
+    assert!(thrice > 2 * twice, "{twice} and {thrice} bytes");
+    let (old, new) = (nested("old", 3), nested("new", 3));
+    let deeper = encode_nested(old.clone(), new, DEPTH_MAX + 1).unwrap().bytes;
+    assert!(make(&deeper, &old).unwrap_err().to_string().contains("depth"));
+}
+
+/// Members that claim the same bytes: the first to be found has them.
+#[test]
+fn overlapping_members_are_one_stream() {
+    let inner = member("inner", 0, 8, 9, &deflate(USUAL, &text(3000, "inner")));
+    // A stored block in which the inner member lies.
+    let mut packed = vec![1];
+    packed.extend((inner.len() as u16).to_le_bytes());
+    packed.extend((!(inner.len() as u16)).to_le_bytes());
+    packed.extend(&inner);
+    let outer = member("outer", 0, 8, 9, &packed);
+    let found = streams(&outer);
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].packed, found[0].plain), (packed.len(), inner.len()));
+}
+
+#[test]
+fn a_stream_that_inflates_without_end_costs_little() {
+    // A thousand to one, again and again: 1 MiB for 1 GiB.
+    let bomb = deflate(USUAL, &vec![0; 64 << 20]);
+    let mut archive = Vec::new();
+    for number in 0..16 {
+        archive.extend(member(&number.to_string(), 0, 8, 7, &bomb));
+    }
+    let plain: usize = streams(&archive).iter().map(|stream| stream.plain).sum();
+    assert!(plain <= super::PLAIN_BYTES_MAX, "{plain}");
+}
+
+#[test]
+fn a_patch_for_another_base_or_cut_short_is_refused() {
+    let (old, new) = (fixture("python.zip.old"), fixture("python.zip.new"));
+    let patch = patch(&old, &new).unwrap();
+    assert!(make(&patch, &old[1..]).is_err());
+    let mut other = old.clone();
+    other[40..400].fill(7);
+    assert!(make(&patch, &other).is_err() || make(&patch, &other).unwrap() != new);
+    for len in 0..patch.len() {
+        assert!(make(&patch[..len], &old).is_err(), "{len} bytes of the patch");
+    }
+    let mut newer = patch.clone();
+    newer[8] = 1;
+    assert!(make(&newer, &old).unwrap_err().to_string().contains("newer Consign"));
+}
+
+/// Whatever is done to a patch, it ends with an error, or with as many bytes as it announces, for a digest to judge.
+#[test]
+fn damaged_patches_end() {
+    let (old, new) = (fixture("node.tgz.old"), fixture("node.tgz.new"));
+    let patch = patch(&old, &new).unwrap();
+    for at in 0..patch.len() {
+        for flip in [1, 0x80, 0xff] {
+            let mut damaged = patch.clone();
+            damaged[at] ^= flip;
+            if let Ok(made) = make(&damaged, &old) {
+                assert_eq!(made.len(), new.len(), "byte {at}");
+            }
+        }
+    }
+}
+
+/// Two letters at random: thousands of places look alike everywhere.
+#[test]
+fn a_stream_that_takes_too_much_work_stays_as_it_is() {
+    let mut state = 1_u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        b'a' + (state >> 60 & 1) as u8
+    };
+    let plain: Vec<u8> = (0..100_000).map(|_| letter()).collect();
+    for (level, expected) in [(1, true), (9, false)] {
+        let packed = deflate(Style { family: Family::Zlib, level, memory: 8 }, &plain);
+        assert_eq!(patch(b"", &member("x", 0, 8, 1, &packed)).is_some(), expected, "level {level}");
+    }
+}
+
+/// Pieces that archives are made of, in any order.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let word = "[a-z]{1,8}";
+    prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..300),
+        (0_usize..9000, word).prop_map(|(len, word)| text(len, &word)),
+        (0_usize..9000, word).prop_map(|(len, word)| member(&word, 0, 8, 1, &deflate(USUAL, &text(len, &word)))),
+        (0_usize..9000, word).prop_map(|(len, word)| {
+            let mut gzip = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+            gzip.extend(deflate(USUAL, &text(len, &word)));
+            gzip.extend([1, 2, 3, 4, 5, 6, 7, 8]);
+            gzip
+        }),
+        Just(b"PK\x03\x04".to_vec()),
+        Just(vec![0x1f, 0x8b, 8]),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_target_is_made_again(base in proptest::collection::vec(piece(), 0..6), target in proptest::collection::vec(piece(), 0..6)) {
+        // Some of the target is in the base too.
+        let mut mixed = target.clone();
+        mixed.extend(base.iter().step_by(2).cloned());
+        patch(&base.concat(), &mixed.concat());
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_no_trouble(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let _ = make(&bytes, b"base");
+        let mut patch = b"CNDU\x01\x00\x01\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00".to_vec();
+        patch.extend(&bytes);
+        let _ = make(&patch, b"base");
+    }
+}

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Makes the pairs of archives here again: NAME.old and NAME.new, each by its tool. Needs python3, zip, jar, node, dpkg-deb, gzip, 7za.
+# Other versions of the tools may write other bytes; the tests hold for these.
+set -euo pipefail
+out=$(cd "$(dirname "$0")" && pwd)
+cd "$(mktemp -d)"
+export TZ=UTC SOURCE_DATE_EPOCH=1767323046
+python3 - <<'P'
+import os
+state = 7
+def below(bound):
+    global state
+    state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+    return (state >> 33) % bound
+words = [bytes(97 + below(26) for _ in range(2 + below(8))) for _ in range(300)]
+def text(seed, length, every):
+    global state
+    state, out, count = seed, b'', 0
+    while len(out) < length:
+        word = words[min(below(300), below(300))]
+        count += 1
+        if every and count % every == 0:
+            word = b'CHANGED%d' % count
+        out += word + (b' ' if count % 9 else b'\n')
+    return out
+for version, every in (('old', 0), ('new', 350)):
+    os.makedirs(version + '/lib')
+    open(version + '/lib/one.txt', 'wb').write(text(1, 9000, every))
+    open(version + '/lib/same.txt', 'wb').write(text(2, 5000, 0))
+    open(version + '/two.txt', 'wb').write(text(3, 6000, every))
+P
+files=(lib/one.txt lib/same.txt two.txt)
+for version in old new; do
+  mkdir -p "deb-$version/DEBIAN"
+  cp -r "$version"/. "deb-$version/"
+  printf 'Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n' > "deb-$version/DEBIAN/control"
+  find "$version" "deb-$version" -exec touch -d '2026-01-02 03:04:06 UTC' {} +
+  cd "$version"
+  python3 - "${files[@]}" <<'P'
+import sys, zipfile
+class Pipe:
+    "A file without positions: zipfile writes data descriptors then."
+    def __init__(self, path): self.file = open(path, 'wb')
+    def write(self, data): return self.file.write(data)
+    def flush(self): self.file.flush()
+for target in ('../python.zip', Pipe('../streamed.zip')):
+    with zipfile.ZipFile(target, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for file in sys.argv[1:]:
+            archive.write(file)
+with zipfile.ZipFile('../nested.zip', 'w', zipfile.ZIP_STORED) as archive:
+    archive.writestr(zipfile.ZipInfo('inner.zip'), open('../python.zip', 'rb').read())
+P
+  for level in 6 9; do zip -qX$level "../info-$level.zip" "${files[@]}"; done
+  zip -qX -fz ../zip64.zip "${files[@]}"
+  zip -qX -P secret ../encrypted.zip "${files[@]}"
+  7za a -tzip -bd -mtc=off ../seven.zip "${files[@]}" > /dev/null
+  jar --create --no-manifest --date=2026-01-02T03:04:06Z --file ../java.jar "${files[@]}"
+  tar --owner=0 --group=0 --sort=name -cf ../tar .
+  for level in 1 6 9; do gzip -n -$level -c ../tar > "../gzip-$level.tar.gz"; done
+  node -e 'const z = require("zlib"), f = require("fs"); f.writeFileSync("../node.tgz", z.gzipSync(f.readFileSync("../tar"), {level: 9}))'
+  cd ..
+  dpkg-deb --root-owner-group -Zgzip -b "deb-$version" debian.deb > /dev/null
+  for archive in *.zip *.jar *.tgz *.tar.gz *.deb; do mv "$archive" "$out/$archive.$version"; done
+done
