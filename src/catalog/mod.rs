@@ -119,6 +119,12 @@ impl Catalog {
         self.shared.revisions.subscribe()
     }
 
+    /// Waits until no more writes are taken, because a sync failed, and says so: the database must be opened again.
+    pub async fn broken(&self) -> Error {
+        self.shared.writer.ended().await;
+        Error::Stopped { operation: "writing", path: self.shared.path.clone() }
+    }
+
     /// Tells how many writes wait and for how long.
     #[must_use]
     pub fn writer_queue(&self) -> WriterQueue {

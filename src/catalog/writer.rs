@@ -84,6 +84,11 @@ impl Writer {
         answered.await.map_err(|_| Refused::Stopped)
     }
 
+    /// Waits until the thread has ended.
+    pub(super) async fn ended(&self) {
+        self.jobs.closed().await;
+    }
+
     pub(super) fn queue(&self) -> WriterQueue {
         let waiting = self.line.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         WriterQueue {

@@ -35,7 +35,8 @@ pub struct RunOptions {
 /// Runs the hub in `dir` until `shutdown` resolves; calls `ready` once it listens.
 ///
 /// # Errors
-/// The folder is no hub's or in use, an address cannot be bound, or something in the folder is damaged.
+/// The folder is no hub's or in use, an address cannot be bound, or something in the folder is damaged; later, that the catalog takes no
+/// more writes.
 pub async fn run(
     dir: &Path,
     options: &RunOptions,
@@ -86,16 +87,21 @@ pub async fn run(
     };
     ready(&about);
     let stopping = async {
-        shutdown.await;
+        // A hub that can note nothing is of no use: whoever watches over it starts it anew, and with it the catalog.
+        let ended = tokio::select! {
+            () = shutdown => Ok(()),
+            broken = hub.catalog.broken() => Err(Error::Catalog(broken)),
+        };
         hub.announce.close();
         hub.cancel_refreshes();
         drop(stop);
+        ended
     };
-    tokio::join!(doors, stopping);
+    let ((), ended) = tokio::join!(doors, stopping);
     drop(tasks);
     // Nobody shall look for a hub that is gone; if it stays, the next start replaces it.
     let _ = fs::remove_file(hub.folder.path(RUN_FILE));
-    Ok(())
+    ended
 }
 
 fn workers(hub: &Arc<Hub>) -> Vec<Task> {

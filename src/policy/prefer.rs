@@ -18,6 +18,8 @@ const PATIENCE_MAX: Duration = Duration::from_mins(10);
 const RECORDS_SHRINK: u64 = 3;
 /// What a core makes of a patch in a second, bytes of target: measured on builds of native programs, where much is coded.
 const APPLY_BYTES_PER_SEC: u64 = 50_000_000;
+/// What a core compresses again in a second, plain bytes of archives: measured at the highest level.
+const FOLD_BYTES_PER_SEC: u64 = 20_000_000;
 
 /// How long patches that are being built are worth waiting for, where `changed_bytes` of files changed and the link carries `bytes_per_sec`.
 #[must_use]
@@ -28,10 +30,12 @@ pub fn patience(prefer: Prefer, changed_bytes: u64, bytes_per_sec: u64) -> Durat
     }
 }
 
-/// Says whether a patch of `patch_len` bytes that makes `raw_len` bytes is to be taken instead of `records_len` bytes of records.
+/// Says whether a patch of `patch_len` bytes that makes `raw_len` bytes, and compresses `folded_len` for that, is to be taken instead of
+/// `records_len` bytes of records.
 #[must_use]
-pub fn patch_pays(prefer: Prefer, patch_len: u64, records_len: u64, raw_len: u64, bytes_per_sec: u64) -> bool {
-    let patch_millis = || millis(patch_len, bytes_per_sec).saturating_add(millis(raw_len, APPLY_BYTES_PER_SEC));
+pub fn patch_pays(prefer: Prefer, patch_len: u64, records_len: u64, raw_len: u64, folded_len: u64, bytes_per_sec: u64) -> bool {
+    let apply_millis = || millis(raw_len, APPLY_BYTES_PER_SEC).saturating_add(millis(folded_len, FOLD_BYTES_PER_SEC));
+    let patch_millis = || millis(patch_len, bytes_per_sec).saturating_add(apply_millis());
     patch_len < records_len && (prefer == Prefer::Bytes || patch_millis() < millis(records_len, bytes_per_sec))
 }
 
@@ -47,11 +51,18 @@ mod tests {
 
     #[test]
     fn a_fast_link_takes_records_and_a_slow_one_patches() {
-        let pays = |prefer, mbit: u64| patch_pays(prefer, 70_000, 8_000_000, 40_000_000, mbit * MBIT);
+        let pays = |prefer, mbit: u64| patch_pays(prefer, 70_000, 8_000_000, 40_000_000, 0, mbit * MBIT);
         assert!(pays(Prefer::Time, 10));
         assert!(!pays(Prefer::Time, 10_000));
         assert!(pays(Prefer::Bytes, 10_000));
-        assert!(!patch_pays(Prefer::Bytes, 10, 10, 10, MBIT), "a patch that saves nothing is not taken");
+        assert!(!patch_pays(Prefer::Bytes, 10, 10, 10, 0, MBIT), "a patch that saves nothing is not taken");
+    }
+
+    #[test]
+    fn an_archive_that_takes_long_to_compress_comes_as_records() {
+        let pays = |folded| patch_pays(Prefer::Time, 58_000, 20_700_000, 20_700_000, folded, 100 * MBIT);
+        assert!(pays(0));
+        assert!(!pays(91_000_000));
     }
 
     #[test]

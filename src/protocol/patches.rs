@@ -47,6 +47,9 @@ pub struct PatchInfo {
     pub len: u64,
     /// About how many bytes the same files cost as records for a receiver that has the base version.
     pub records_len: u64,
+    /// Plain bytes that the receiver has to compress to apply it.
+    #[serde(default)]
+    pub folded_bytes: u64,
     /// Entry numbers in the target's manifest, in the order in which they are joined.
     pub targets: Vec<u32>,
     /// Entry numbers in the base's manifest, in the order in which they are joined.

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use consign_store::chunk::record::VerifiedRecord;
 use consign_store::manifest::file::ManifestFile;
-use consign_store::manifest::table::ChunkTable;
 use consign_store::restore::{Assembly, Seed, Tally, Target};
 use consign_store::{ManifestId, fsx};
 
@@ -182,11 +181,9 @@ struct SeedFiles {
 }
 
 impl SeedFiles {
-    /// Opens the seed; `None` if any of its files cannot be used: then its content is fetched like any other.
+    /// Opens the seed; `None` if its manifest cannot be used: then its content is fetched like any other.
     fn open(self) -> Option<Seed> {
-        let manifest = ManifestFile::open(&self.manifest, self.id).ok()?;
-        let table = ChunkTable::open(&self.table, &manifest).ok()?;
-        Some(Seed { root: self.root, manifest, table })
+        Seed::open(&self.root, &self.manifest, self.id, &self.table).ok()
     }
 }
 

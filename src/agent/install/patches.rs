@@ -70,7 +70,7 @@ impl Content {
     fn pays(&self, info: &PatchInfo, choice: Choice<'_>) -> bool {
         let manifest = self.assembly.manifest();
         let raw = info.targets.iter().filter_map(|entry| manifest.file_of(*entry)).map(|(size, ..)| size).sum();
-        patch_pays(choice.prefer, info.len, info.records_len, raw, choice.rate.bytes_per_sec())
+        patch_pays(choice.prefer, info.len, info.records_len, raw, info.folded_bytes, choice.rate.bytes_per_sec())
     }
 
     /// Fetches one patch and applies it.

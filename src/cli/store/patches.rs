@@ -109,6 +109,7 @@ pub fn patch(patch: &Patch, output: &Output) -> Result<(), CliError> {
             digest: patch.digest.to_string(),
             len: patch.len,
             records_len: patch.records_len,
+            folded_bytes: patch.folded_bytes,
             targets: patch.targets,
             bases: patch.bases,
         })

@@ -26,7 +26,7 @@ const WINDOW_LOG_MAX: u32 = 26;
 const BUFFER_BYTES: usize = 128 << 10;
 
 /// Fetches manifest `id`, whose length `manifest_len` is signed, into the file `into`, and verifies it. With `base` the server may send only what
-/// differs. Returns it and the body bytes that it took.
+/// differs. Returns it and the body bytes that it took; the file is durable then, because an update is told by it what to remove.
 ///
 /// # Errors
 /// [`Error::Lied`] if what arrives is not that manifest; any of [`Error`]. `into` is then as before.
@@ -107,7 +107,7 @@ fn take(
             consign_store::Error::Io { .. } => Fault::Here(error),
             error => Fault::There(error.to_string()),
         })?;
-        fs::rename(&temp, into).at("rename to", into).map_err(Fault::Here)?;
+        fsx::rename_durable(&temp, into).map_err(Fault::Here)?;
         Ok(manifest)
     });
     if taken.is_err() {
@@ -141,7 +141,7 @@ fn decode(pieces: Receiver<Piece>, base: Option<&ManifestFile>, len: u64, temp: 
     }
     let mut rest = limited.into_inner().finish();
     match rest.read(&mut [0]).map_err(there)? {
-        0 => Ok(()),
+        0 => file.sync_all().at("sync", temp).map_err(Fault::Here),
         _ => Err(Fault::There("something follows the manifest".to_owned())),
     }
 }

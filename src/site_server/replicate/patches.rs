@@ -81,7 +81,7 @@ impl Job {
 
     fn pays(&self, target: &ManifestFile, info: &PatchInfo) -> bool {
         let raw = info.targets.iter().filter_map(|entry| target.file_of(*entry)).map(|(size, ..)| size).sum();
-        patch_pays(self.core.prefer, info.len, info.records_len, raw, self.core.rate.bytes_per_sec())
+        patch_pays(self.core.prefer, info.len, info.records_len, raw, info.folded_bytes, self.core.rate.bytes_per_sec())
     }
 
     /// Says whether the store lacks anything of the files `entries`.
