@@ -1,90 +1,161 @@
 #!/usr/bin/env bash
-# Figures against peers, side by side in one run: medians of RUNS (default 5), ratios first. Prints a Markdown table.
-# Usage: [RUNS=5] [TMPDIR=/dev/shm] scripts/bench.sh [put|update|install|small...]       (default: all)
-# put: storing a folder, against restic and tar|zstd.  update: bytes of an update, against casync.  install: a full install through the site
-# server over TLS, every byte verified, against curl from nginx (plain HTTP, nothing verified) | zstd -d | tar x.
-# small: a package of one 1 KiB file from released to ready at the site, and from there to installed, against the limits set for it.
+# Figures against peers and limits, side by side in one run: medians of RUNS (default 5), ratios Consign / peer. Prints a Markdown table.
+# Usage: [RUNS=5] [TMPDIR=/dev/shm] scripts/bench.sh [PART...]       (default: all parts; docs/performance.md tells what each measures)
+#   put      a folder into a new store: restic, tar | zstd; stored bytes     again    the same again: rsync -an; FastCDC and BLAKE3
+#   get      a folder out of a store: zstd -d | tar x                        large    one large file: the slowest stage's limit
+#   install  through a site server: curl nginx | zstd -d | tar x             small    a package of 1 KiB: limits
+#   deltas   bytes, building and applying of updates: pairwise diffs         serve    the data plane over TLS: nginx over TLS
+#   memory   peak RssAnon of each role on a large package: limits
+# LARGE_BYTES (1 GiB), MEMORY_BYTES (10^9) and SERVE_SECONDS (2, a figure) can be set smaller for a trial; the table names them.
+# Peers' versions are whatever the system has. What is timed and writes content ends with `sync -f`, on both sides.
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
-runs=${RUNS:-5}
-parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=(put update install small)
+shopt -s inherit_errexit
+runs=${RUNS:-5}; large_bytes=${LARGE_BYTES:-1073741824}; memory_bytes=${MEMORY_BYTES:-1000000000}; serve_seconds=${SERVE_SECONDS:-2}
+all=(put again get large install small deltas serve memory)
+parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=("${all[@]}")
+for part in "${parts[@]}"; do
+  [[ " ${all[*]} " == *" $part "* ]] || { echo "unknown part: $part (there are: ${all[*]})" >&2; exit 2; }
+done
 if [[ -z ${TMPDIR:-} && -w /dev/shm ]]; then export TMPDIR=/dev/shm; fi
-for tool in restic casync zstd rsync curl; do need "$tool" "$tool"; done
-PATH=$PATH:/usr/sbin need nginx nginx-light
+for tool in restic casync zstd rsync curl xdelta3 bsdiff python3; do need "$tool" "$tool"; done
+export PATH=$PATH:/usr/sbin; need nginx nginx-light
 scripts/corpus.sh >/dev/null
 cargo build --release --locked
+programs=$(cargo build --release --locked --bench serving --bench limits --bench patches --message-format=json-render-diagnostics | python3 -c '
+import json, sys
+for message in map(json.loads, sys.stdin):
+    if message.get("executable") and "bench" in message["target"]["kind"]: print(message["target"]["name"], message["executable"])')
 consign=$(realpath "$target/release/consign")
-work=$(mktemp -d); nginx_pid=$work/nginx.pid
-trap '[[ -f $nginx_pid ]] && kill "$(cat "$nginx_pid")"; rm -rf "$work"' EXIT
+work=$(mktemp -d); chmod 755 "$work"; touch "$work/rows"
+finish() { local pid; for pid in "$work"/*.pid; do [[ ! -s $pid ]] || kill "$(cat "$pid")" 2>/dev/null || true; done; rm -rf "$work"; }
+trap finish EXIT
 export RESTIC_PASSWORD=x
 
+program() { awk -v name="$1" '$1 == name {print $2}' <<<"$programs"; }
 field() { python3 -c 'import json,sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
-median() { sort -n | awk '{v[NR]=$1} END {print v[int((NR+1)/2)]}'; }
+middle() { printf '%s\n' "$@" | sort -g | awk '{v[NR]=$1} END {print v[int((NR+1)/2)]}'; }
+calc() { awk "BEGIN {printf \"%.6g\n\", $1}"; }
 # seconds COMMAND: wall time.
-seconds() { local from; from=$(date +%s%N); bash -c "$1" >/dev/null 2>"$work/err" || { cat "$work/err" >&2; return 1; }; echo $(($(date +%s%N) - from)) | awk '{printf "%.4f\n", $1/1e9}'; }
+seconds() {
+  local from; from=$(date +%s%N)
+  bash -o pipefail -c "$1" >/dev/null 2>"$work/err" || { cat "$work/err" >&2; return 1; }
+  calc "($(date +%s%N) - $from) / 1e9"
+}
 # row WHAT OURS PEER THEIRS UNIT GOAL
-row() { awk -v w="$1" -v o="$2" -v p="$3" -v t="$4" -v u="$5" -v g="$6" 'BEGIN {printf "| %s | %s %s | %s %s %s | %.2f | %s |\n", w, o, u, p, t, u, o/t, g}' >>"$work/rows"; }
+row() {
+  awk -v w="$1" -v o="$2" -v p="$3" -v t="$4" -v u="$5" -v g="$6" 'function n(v) { return v ~ /\./ ? sprintf((v < 10 ? "%.3f" : "%.0f"), v) : v }
+    BEGIN {printf "| %s | %s %s | %s: %s %s | %s | %s |\n", w, n(o), u, p, n(t), u, (t > 0 ? sprintf("%.2f", o / t) : "-"), g}' | tee -a "$work/rows"
+}
 pairs() { # prints OLD NEW for each pair here
   local old new
-  for old in "$CONSIGN_CORPUS"/{typescript-5.6.2,next-14.2.14,cmake-3.30.1,generated-4.2.0}; do
+  for old in "$CONSIGN_CORPUS"/{typescript-5.6.2,next-14.2.14,cmake-3.30.1,swc-1.7.35,generated-4.2.0}; do
     new=$(find "$CONSIGN_CORPUS" -mindepth 1 -maxdepth 1 -name "$(basename "$old" | sed 's/-.*//')-*" | sort | tail -1)
     if [[ -d $old && -d $new ]]; then echo "$old $new"; fi
   done
 }
-package() { pairs | sed -n "$([[ -d $CONSIGN_CORPUS/next-14.2.14 ]] && echo '/next-/p' || echo '$p')" | cut -d' ' -f1; }
+packages() { pairs | cut -d' ' -f1 | { grep -E '/(next|cmake|generated)-' || true; }; }
+bytes_of() { find "$1" -type f -printf '%s\n' | awk '{s+=$1} END {print s+0}'; }
 
 put() {
-  local dir; dir=$(package)
-  local ours=() restic=() tar=()
+  local dir name
+  while read -r dir; do
+    local ours=() restic=() tar=() full stored; name=$(basename "$dir")
+    for _ in $(seq "$runs"); do
+      rm -rf "$work/s" "$work/r" "$work/t"
+      ours+=("$(seconds "$consign store put $work/s $dir --json; sync -f $work/s")")
+      restic init -q -r "$work/r" >/dev/null
+      restic+=("$(seconds "restic backup -q --no-cache -r $work/r $dir; sync -f $work/r")")
+      tar+=("$(seconds "tar cf - -C $dir . | zstd -q -3 -T2 -o $work/t; sync -f $work/t")")
+    done
+    row "put $name" "$(middle "${ours[@]}")" "restic backup" "$(middle "${restic[@]}")" s "≤ 0.60 (2), ≤ 0.35 (3)"
+    row "put $name" "$(middle "${ours[@]}")" "tar, zstd -3 -T2" "$(middle "${tar[@]}")" s "≤ 1.20 (3)"
+    stored=$(bytes_of "$work/s/packs"); full=$(tar --sort=name -cf - -C "$dir" . | zstd -q -3 | wc -c)
+    row "stored bytes of $name" "$stored" "tar, zstd -3" "$full" B "$([[ $name == next-* ]] && echo '≤ 0.97 (3)' || echo '≤ 1.00 (3)')"
+  done < <(packages)
+  rm -rf "$work/s" "$work/r" "$work/t"
+}
+
+again() {
+  local dir; dir=$(packages | head -1)
+  local name ours=() verify=() rsync=() hash=() both=() limit bytes; name=$(basename "$dir"); bytes=$(bytes_of "$dir")
+  "$consign" store put "$work/s" "$dir" --json >/dev/null; cp -a "$dir" "$work/copy"
   for _ in $(seq "$runs"); do
-    rm -rf "$work/s" "$work/r" "$work/t"
-    ours+=("$(seconds "$consign store put $work/s $dir --json")")
-    restic init -q -r "$work/r" >/dev/null
-    restic+=("$(seconds "restic backup -q --no-cache -r $work/r $dir")")
-    tar+=("$(seconds "tar cf - -C $dir . | zstd -q -3 -T2 -o $work/t")")
+    ours+=("$(seconds "$consign store put $work/s $dir --json; sync -f $work/s")")
+    rsync+=("$(seconds "rsync -an $dir/ $work/copy/")")
+    verify+=("$(seconds "$consign store put $work/s $dir --verify --json; sync -f $work/s")")
+    limit=$("$(program limits)" measure "$dir" "$work")
+    hash+=("$(field "cut and hash" <<<"$limit")"); both+=("$(calc "$(field read <<<"$limit") + $(field "cut and hash" <<<"$limit")")")
   done
-  local name o; name=$(basename "$dir"); o=$(printf '%s\n' "${ours[@]}" | median)
-  row "put $name" "$o" "restic backup" "$(printf '%s\n' "${restic[@]}" | median)" s "≤ 0.60"
-  row "put $name" "$o" "tar, zstd -3 -T2" "$(printf '%s\n' "${tar[@]}" | median)" s ""
+  row "put $name again, unchanged" "$(middle "${ours[@]}")" "rsync -an" "$(middle "${rsync[@]}")" s "≤ 1.50 (3)"
+  local rate; rate=$(calc "$bytes / $(middle "${verify[@]}") / 1e6")
+  row "put $name again, --verify" "$rate" "FastCDC, BLAKE3 from memory, all cores" "$(calc "$bytes / $(middle "${hash[@]}") / 1e6")" MB/s "≥ 0.80 (3)"
+  row "put $name again, --verify" "$rate" "the same, and reading" "$(calc "$bytes / $(middle "${both[@]}") / 1e6")" MB/s ""
+  rm -rf "$work/s" "$work/copy"
 }
 
-casync_bytes() { # OLD NEW: new chunks and the index
-  local with=(--without=all --with=permissions --with=symlinks --compression=zstd --store="$work/c/s.castr")
-  rm -rf "$work/c"; mkdir "$work/c"
-  casync make "${with[@]}" "$work/c/old.caidx" "$1" >/dev/null; find "$work/c/s.castr" -type f | sort >"$work/c/before"
-  casync make "${with[@]}" "$work/c/new.caidx" "$2" >/dev/null; find "$work/c/s.castr" -type f | sort >"$work/c/after"
-  { comm -13 "$work/c/before" "$work/c/after"; echo "$work/c/new.caidx"; } | xargs stat -c %s | awk '{s+=$1} END {print s}'
-}
-update() {
-  local old new bytes
-  while read -r old new; do
-    bytes=$("$consign" demo "$old" "$new" --json | tail -1 | field update_wire_bytes)
-    row "update $(basename "$old") → $(basename "$new")" "$bytes" casync "$(casync_bytes "$old" "$new")" B "≤ 1.00"
-  done < <(pairs)
+get() {
+  local dir name manifest
+  while read -r dir; do
+    local ours=() peer=(); name=$(basename "$dir")
+    manifest=$("$consign" store put "$work/s" "$dir" --json | field manifest)
+    tar --sort=name -cf - -C "$dir" . | zstd -q -3 -f -o "$work/t"
+    for _ in $(seq "$runs"); do
+      rm -rf "$work/out"
+      ours+=("$(seconds "$consign store get $work/s $manifest $work/out --json; sync -f $work/out")")
+      rm -rf "$work/out"; mkdir "$work/out"
+      peer+=("$(seconds "zstd -dc $work/t | tar xf - -C $work/out; sync -f $work/out")")
+    done
+    row "get $name" "$(middle "${ours[@]}")" "zstd -d, tar x" "$(middle "${peer[@]}")" s "≤ 0.90 (3)"
+    rm -rf "$work/s" "$work/t" "$work/out"
+  done < <(packages)
 }
 
-serve() { # starts nginx on a free port of loopback; prints the port
+large() {
+  local kind limit stage
+  for kind in noise text; do
+    local ours=() slowest=()
+    mkdir -p "$work/large"; "$(program limits)" "$kind" "$work/large/file" "$large_bytes"
+    for _ in $(seq "$runs"); do
+      rm -rf "$work/s"; ours+=("$(seconds "$consign store put $work/s $work/large --json; sync -f $work/s")"); rm -rf "$work/s"
+      limit=$("$(program limits)" measure "$work/large" "$work")
+      stage=$(python3 -c 'import json,sys; d=json.load(sys.stdin); print(max(["read","cut and hash","compress","write"], key=d.get))' <<<"$limit")
+      slowest+=("$(field "$stage" <<<"$limit")")
+    done
+    rm -rf "$work/large"
+    row "put one file of $large_bytes bytes, $kind" "$(calc "$large_bytes / $(middle "${ours[@]}") / 1e6")" "slowest stage, $stage" \
+      "$(calc "$large_bytes / $(middle "${slowest[@]}") / 1e6")" MB/s "≥ 0.80 (3)"
+  done
+}
+
+nginx_start() { # DIRECTIVES: serves a folder as they say, on a free port of loopback; prints the port
   local port; port=$(python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])')
-  chmod 755 "$work"
   cat >"$work/nginx.conf" <<N
-pid $nginx_pid; error_log $work/nginx.err; events {}
-http { sendfile on; access_log off; client_body_temp_path $work/1; proxy_temp_path $work/2; fastcgi_temp_path $work/3;
-  uwsgi_temp_path $work/4; scgi_temp_path $work/5; server { listen 127.0.0.1:$port; root $work; } }
+user $(id -un); pid $work/nginx.pid; error_log $work/nginx.err; worker_processes auto; events {}
+http { sendfile on; access_log off; keepalive_requests 1000000000; open_file_cache max=4096; client_body_temp_path $work/1; proxy_temp_path $work/2;
+  fastcgi_temp_path $work/3; uwsgi_temp_path $work/4; scgi_temp_path $work/5; server { listen 127.0.0.1:$port $1 } }
 N
-  PATH=$PATH:/usr/sbin nginx -c "$work/nginx.conf"
-  curl -sf --retry 20 --retry-connrefused --retry-delay 1 -o /dev/null "http://127.0.0.1:$port/full.tar.zst" -r 0-0
+  nginx -c "$work/nginx.conf"
+  for _ in $(seq 100); do (: >"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break; sleep 0.1; done
   echo "$port"
 }
+stop() { # NAME: ends what NAME.pid names
+  local pid; pid=$(cat "$work/$1.pid"); kill "$pid"
+  while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+  rm -f "$work/$1.pid"
+}
+
 install() {
-  local dir ours=() peer=() port; dir=$(package)
+  local dir ours=() peer=() port; dir=$(packages | head -1)
   tar --sort=name -cf - -C "$dir" . | zstd -q -3 -o "$work/full.tar.zst"
-  port=$(serve)
+  port=$(nginx_start "; root $work;")
   for _ in $(seq "$runs"); do
     ours+=("$("$consign" demo "$dir" "$dir" --json | tail -1 | field install_seconds)")
     rm -rf "$work/out"; mkdir "$work/out"
-    peer+=("$(seconds "curl -sf http://127.0.0.1:$port/full.tar.zst | zstd -dc | tar xf - -C $work/out")")
+    peer+=("$(seconds "curl -sf http://127.0.0.1:$port/full.tar.zst | zstd -dc | tar xf - -C $work/out; sync -f $work/out")")
   done
-  row "full install $(basename "$dir")" "$(printf '%s\n' "${ours[@]}" | median)" "curl nginx, zstd -d, tar x" "$(printf '%s\n' "${peer[@]}" | median)" s "≤ 1.30"
+  stop nginx; rm -rf "$work/out" "$work/full.tar.zst"
+  row "full install $(basename "$dir")" "$(middle "${ours[@]}")" "curl nginx, zstd -d, tar x" "$(middle "${peer[@]}")" s "≤ 1.30 (2), ≤ 1.00 (3)"
 }
 
 small() {
@@ -96,14 +167,169 @@ small() {
     ready+=("$(field update_site_ready_seconds <<<"$answer")")
     installed+=("$(field update_install_seconds <<<"$answer")")
   done
-  row "1 KiB package, released → ready" "$(printf '%s\n' "${ready[@]}" | median)" limit 0.25 s "≤ 1.00"
-  row "1 KiB package, ready → installed" "$(printf '%s\n' "${installed[@]}" | median)" limit 0.25 s "≤ 1.00"
+  row "1 KiB package, released → ready" "$(middle "${ready[@]}")" limit 0.250 s "≤ 1.00 (2)"
+  row "1 KiB package, ready → installed" "$(middle "${installed[@]}")" limit 0.250 s "≤ 1.00 (2)"
 }
 
-for part in "${parts[@]}"; do "$part" >&2; done
+casync_bytes() { # OLD NEW: new chunks and the index
+  local with=(--without=all --with=permissions --with=symlinks --compression=zstd --store="$work/c/s.castr")
+  rm -rf "$work/c"; mkdir "$work/c"
+  casync make "${with[@]}" "$work/c/old.caidx" "$1" >/dev/null; find "$work/c/s.castr" -type f | sort >"$work/c/before"
+  casync make "${with[@]}" "$work/c/new.caidx" "$2" >/dev/null; find "$work/c/s.castr" -type f | sort >"$work/c/after"
+  { comm -13 "$work/c/before" "$work/c/after"; echo "$work/c/new.caidx"; } | xargs stat -c %s | awk '{s+=$1} END {print s}'
+}
+# per_file bsdiff|hdiffpatch OLD NEW: bytes and seconds of a diff for each file that changed; a file without a namesake counts as zstd -19.
+per_file() {
+  PYTHONPATH=$work/py python3 - "$@" "$work/per-file" <<'P'
+import os, subprocess, sys, time
+tool, old, new, out = sys.argv[1:]
+if tool == "hdiffpatch": import hdiffpatch
+def files(root): return {os.path.relpath(p, root): p for at, _, names in os.walk(root) for n in names for p in [os.path.join(at, n)] if not os.path.islink(p)}
+olds, total, began = files(old), 0, time.monotonic()
+for name, path in files(new).items():
+    data = open(path, "rb").read()
+    base = open(olds[name], "rb").read() if name in olds else b""
+    if data == base: continue
+    if not base: total += len(subprocess.run(["zstd", "-19", "-cq", path], capture_output=True, check=True).stdout)
+    elif tool == "hdiffpatch": total += len(hdiffpatch.diff(base, data, compression="zstd"))
+    else: subprocess.run(["bsdiff", olds[name], path, out], check=True); total += os.path.getsize(out)
+print(total, round(time.monotonic() - began, 3))
+P
+}
+goal_bytes() { # PAIR'S NAME: what issue 4 allows on the wire
+  case $1 in typescript) echo 8192 ;; next) echo 135887 ;; cmake) echo 417346 ;; swc) echo 2863342 ;; esac
+}
+deltas() {
+  local old new name answer wire goal from to cost size took
+  python3 -c 'import hdiffpatch' 2>/dev/null || python3 -m pip install -q --target "$work/py" hdiffpatch >&2 || loud "hdiffpatch cannot be installed: left out"
+  while read -r old new; do
+    name="$(basename "$old") → $(basename "$new")"
+    answer=$("$consign" demo "$old" "$new" --json | tail -1); wire=$(field update_wire_bytes <<<"$answer")
+    goal=$(goal_bytes "$(basename "$old" | sed 's/-.*//')")
+    [[ -z $goal ]] || row "update $name" "$wire" limit "$goal" B "≤ 1.00 (4)"
+    row "update $name, at the sockets" "$(field update_socket_bytes <<<"$answer")" "wire bytes + 32 KiB" $((wire + 32768)) B "≤ 1.00 (4)"
+    row "update $name" "$wire" casync "$(casync_bytes "$old" "$new")" B "≤ 1.00 (2)"
+    for from in old new; do tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf "$work/$from.tar" -C "${!from}" .; done
+    zstd -q -f -3 --long=31 --patch-from="$work/old.tar" "$work/new.tar" -o "$work/p"; row "update $name" "$wire" "zstd -3 --patch-from" "$(stat -c %s "$work/p")" B ""
+    xdelta3 -f -e -9 -B 536870912 -s "$work/old.tar" "$work/new.tar" "$work/p"; row "update $name" "$wire" "xdelta3 -9" "$(stat -c %s "$work/p")" B ""
+    rm -f "$work"/{old,new}.tar "$work/p"
+    from=$("$consign" store put "$work/s" "$old" --json | field manifest); to=$("$consign" store put "$work/s" "$new" --json | field manifest)
+    local whole=() encode=() apply=()
+    for _ in $(seq "$runs"); do
+      mkdir "$work/set"; whole+=("$(seconds "$consign store patch $work/s --base $from --target $to --out $work/set --json")"); rm -rf "$work/set"
+      cost=$("$(program patches)" "$work/s" "$from" "$to" "$old")
+      encode+=("$(field encode_seconds <<<"$cost")"); apply+=("$(field apply_seconds <<<"$cost")")
+    done
+    read -r size took < <(per_file bsdiff "$old" "$new")
+    row "update $name" "$wire" "bsdiff per file" "$size" B ""; row "building the patches of $name" "$(middle "${whole[@]}")" "bsdiff per file" "$took" s ""
+    if read -r size took < <(per_file hdiffpatch "$old" "$new" 2>/dev/null); then
+      row "update $name" "$wire" "HDiffPatch per file" "$size" B ""; row "building the patches of $name" "$(middle "${whole[@]}")" "HDiffPatch per file" "$took" s ""
+    fi
+    row "building, a core, $name" "$(calc "$(field made_bytes <<<"$cost") / $(middle "${encode[@]}") / 1e6")" limit 20 MB/s "≥ 1.00 (4)"
+    row "applying, a core, $name" "$(calc "$(field made_bytes <<<"$cost") / $(middle "${apply[@]}") / 1e6")" limit 200 MB/s "≥ 1.00 (4)"
+    rm -rf "$work/s"
+  done < <(pairs)
+}
+
+cpu_seconds() { printf '/proc/%s/stat\n' "$@" | xargs cat | awk -v hz="$(getconf CLK_TCK)" '{s += $14 + $15} END {print s / hz}'; }
+# load SERVER SIZE CONNECTIONS PID...: MB/s and processor seconds of the server's processes a GB.
+load() {
+  local server=$1 size=$2 connections=$3 before answer; shift 3
+  before=$(cpu_seconds "$@")
+  answer=$("$(program serving)" load "$work/serving" "$server" "$size" "$connections" "$serve_seconds")
+  field cipher <<<"$answer" >"$work/cipher.$server"
+  calc "$(field bytes <<<"$answer") / $(field seconds <<<"$answer") / 1e6"
+  calc "($(cpu_seconds "$@") - $before) / $(field bytes <<<"$answer") * 1e9"
+}
+serve() {
+  local how size connections port workers
+  for how in open sealed; do
+    mkdir "$work/serving"
+    "$(program serving)" serve "$work/serving" "$how" 2>"$work/serving.log" & echo $! >"$work/serving.pid"
+    until [[ -f $work/serving/ready ]]; do kill -0 "$(cat "$work/serving.pid")" || { cat "$work/serving.log" >&2; return 1; }; sleep 0.1; done
+    port=$(nginx_start "ssl; root $work/serving; ssl_certificate $work/serving/chain.pem; ssl_certificate_key $work/serving/key.pem; ssl_protocols TLSv1.3;")
+    mapfile -t workers < <(pgrep -P "$(cat "$work/nginx.pid")")
+    for size in 64k 1m; do
+      for connections in 1 32; do
+        local ours=() theirs=() our_cpu=() their_cpu=() got
+        for _ in $(seq "$runs"); do
+          mapfile -t got < <(load consign "$size" "$connections" "$(cat "$work/serving.pid")"); [[ ${#got[@]} == 2 ]]; ours+=("${got[0]}"); our_cpu+=("${got[1]}")
+          mapfile -t got < <(load "127.0.0.1:$port" "$size" "$connections" "${workers[@]}"); [[ ${#got[@]} == 2 ]]; theirs+=("${got[0]}"); their_cpu+=("${got[1]}")
+        done
+        cmp "$work/cipher.consign" "$work/cipher.127.0.0.1:$port"
+        local what="serve $size, $how pack, connections: $connections"
+        row "$what" "$(middle "${ours[@]}")" "nginx, $(cat "$work/cipher.consign")" "$(middle "${theirs[@]}")" MB/s "≥ 1.00 (3)"
+        row "$what: server's processor time" "$(middle "${our_cpu[@]}")" nginx "$(middle "${their_cpu[@]}")" s/GB ""
+      done
+    done
+    stop nginx; stop serving; rm -rf "$work/serving"
+  done
+}
+
+# peaks COMMAND...: runs it and prints each role below it, or it, with its largest RssAnon, bytes, sampled every 10 ms.
+peaks() {
+  python3 - "$@" <<'P'
+import glob, os, subprocess, sys, time
+command, peak = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL), {}
+def read(path):
+    try: return open(path, "rb").read().decode(errors="replace")
+    except OSError: return ""
+while command.poll() is None:
+    parent = {}
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        stat = read(path)
+        if stat: parent[int(path.split("/")[2])] = int(stat.rsplit(")", 1)[1].split()[1])
+    for pid in parent:
+        above = pid
+        while above not in (0, command.pid): above = parent.get(above, 0)
+        words = read(f"/proc/{pid}/cmdline").split("\0")
+        if above == 0 or len(words) < 3: continue
+        role = " ".join(words[1:3]) if words[1] in ("store", "agent", "site-server", "hub") else words[1]
+        anon = [int(line.split()[1]) * 1024 for line in read(f"/proc/{pid}/status").splitlines() if line.startswith("RssAnon")]
+        peak[role] = max([peak.get(role, 0)] + anon)
+    time.sleep(0.01)
+for role, size in sorted(peak.items()): print(size, role)
+sys.exit(command.returncode)
+P
+}
+memory() {
+  local size role limit manifest build
+  # Building: 512 MiB, or 6 bytes a byte of the largest base where that is more, 1 GiB at most.
+  build=$(python3 -c "print(min(max(6 * $memory_bytes // 8, 2**29), 2**30) / 1e6)")
+  "$(program limits)" package "$work/old" "$memory_bytes"; cp -r "$work/old" "$work/new"
+  # A page of new text within the large text, and a few small files, differ.
+  python3 - "$work/new" <<'P'
+import sys, pathlib
+root = pathlib.Path(sys.argv[1]); large = root / "large.txt"; text = large.read_bytes(); middle = len(text) // 2
+large.write_bytes(text[:middle] + b"what is new in this version\n" * 40 + text[middle:])
+for path in sorted(root.glob("part-*/*"))[::50]: path.write_bytes(path.read_bytes() + b"changed")
+P
+  peaks "$consign" demo "$work/old" "$work/new" --json >"$work/peaks"
+  rm -rf "$work/new"
+  peaks "$consign" store put "$work/s" "$work/old" --json >>"$work/peaks"
+  manifest=$("$consign" store put "$work/s" "$work/old" --json | field manifest); rm -rf "$work/old"
+  peaks "$consign" store get "$work/s" "$manifest" "$work/out" --json >>"$work/peaks"
+  while read -r size role; do
+    case $role in
+      "hub run" | "site-server run" | "agent run") limit="128 ≤ 1.00 (2)" ;;
+      "store put") limit="256 ≤ 1.00 (3)" ;; "store get") limit="64 ≤ 1.00 (3)" ;; "store patch") limit="$build ≤ 1.00 (4)" ;;
+      *) continue ;;
+    esac
+    row "memory of $role, $memory_bytes bytes" "$(calc "$size / 1e6")" limit "${limit%% *}" MB "${limit#* }"
+  done <"$work/peaks"
+  rm -rf "$work/s" "$work/out"
+}
+
+failed=(); load_before=$(cut -d' ' -f1 /proc/loadavg)
+for part in "${parts[@]}"; do
+  # A subshell of its own, so that a part that fails ends at once and the others still run.
+  say "$part" >&2
+  ("$part") >&2 & wait $! || failed+=("$part")
+done
 echo
-echo "Medians of $runs, $(nproc) cores, on $(stat -f -c %T "$work"), commit $(git rev-parse --short=12 HEAD), $(date -u +%Y-%m-%d)."
+echo "Medians of $runs (bytes, memory, the pairwise diffs' times: one run), $(nproc) cores, load before $load_before, on $(stat -f -c %T "$work"), commit $(git rev-parse --short=12 HEAD), $(date -u +%Y-%m-%d)."
 echo
-echo "| what | Consign | peer | ratio | goal |"
+echo "| what | Consign | beside | ratio | goal (issue) |"
 echo "|---|---|---|---|---|"
 cat "$work/rows"
+[[ ${#failed[@]} -eq 0 ]] || { loud "FAILED, rows are missing: ${failed[*]}"; exit 1; }

@@ -25,6 +25,8 @@ mod join;
 #[cfg(test)]
 mod layering;
 #[cfg(test)]
+mod power;
+#[cfg(test)]
 mod publish;
 #[cfg(test)]
 mod replicate;

@@ -62,6 +62,12 @@ pub fn soak(count_default: u64) -> (u64, u64) {
     (number("CONSIGN_SOAK_COUNT").unwrap_or(count_default), number("CONSIGN_SOAK_SEED").unwrap_or(1))
 }
 
+/// How many images of disks a proof makes, and from which seed: `CONSIGN_SOAK_IMAGES`, `CONSIGN_SOAK_SEED`.
+pub fn images(count_default: u64) -> (u64, u64) {
+    let count = std::env::var("CONSIGN_SOAK_IMAGES").ok().and_then(|text| text.parse().ok());
+    (count.unwrap_or(count_default), soak(0).1)
+}
+
 /// Says that a proof by repetition went well; `scripts/soak.sh` reads it.
 pub fn soaked(what: &str, count: u64, seed: u64) {
     // At the start of a line, whatever the test runner has written before.

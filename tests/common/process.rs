@@ -17,7 +17,8 @@ pub struct Role {
     pub name: String,
     /// Its folder.
     pub dir: PathBuf,
-    program: OsString,
+    /// What runs the program, with its arguments; nothing as a rule.
+    wrapper: Vec<OsString>,
     words: Vec<OsString>,
     log: PathBuf,
     child: Option<Child>,
@@ -28,24 +29,29 @@ impl Role {
     pub fn new(name: &str, dir: &Path, words: &[&str]) -> Self {
         let log = dir.with_extension("log");
         let words = words.iter().map(OsString::from).collect();
-        Self { name: name.to_owned(), dir: dir.to_path_buf(), program: PROGRAM.into(), words, log, child: None }
+        Self { name: name.to_owned(), dir: dir.to_path_buf(), wrapper: Vec::new(), words, log, child: None }
     }
 
     /// Starts it from now on without the right of root to read every file, if this is root.
     pub fn without_override(&mut self) {
         if rustix::process::geteuid().is_root() {
-            let before = ["--bounding-set=-dac_override,-dac_read_search", PROGRAM].map(OsString::from);
-            self.words.splice(0..0, before);
-            self.program = "setpriv".into();
+            self.run_by(&["setpriv", "--bounding-set=-dac_override,-dac_read_search"]);
         }
+    }
+
+    /// Lets `wrapper` start it from now on: a program that becomes the one behind its own arguments.
+    pub fn run_by(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(OsString::from).collect();
     }
 
     /// Starts it.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs", self.name);
         let log = File::options().create(true).append(true).open(&self.log).expect("log");
-        let mut command = Command::new(&self.program);
-        command.args(&self.words).env_clear().envs(kept());
+        let program = OsString::from(PROGRAM);
+        let mut words = self.wrapper.iter().chain([&program]).chain(&self.words);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).env_clear().envs(kept());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");
         self.child = Some(child);
     }
@@ -53,6 +59,11 @@ impl Role {
     /// Its process id; it must run.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Says whether the process has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().expect("looked").is_some())
     }
 
     /// Fails with the end of the log if the process has ended by itself.

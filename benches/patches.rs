@@ -1,0 +1,66 @@
+//! What the patches between two versions cost one core: building them from a store, and applying them to the old folder in memory.
+//!
+//! Both are work of one thread and told in its processor time, which other work on the machine does not lengthen much.
+//!
+//! `patches STORE BASE TARGET FOLDER` wants both manifests in the store and the old version's folder, and prints one JSON object. What an
+//! application makes is cut, hashed and compared as on an agent, and then dropped: nothing is written.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use consign_store::delta::{Limits, apply, build_set};
+use consign_store::manifest::ManifestFile;
+use consign_store::{ManifestId, Store};
+
+/// What stops a measurement; only ever shown.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let [store, base, target, folder] = words[..] else {
+        return Ok(writeln!(std::io::stderr(), "use: patches STORE BASE TARGET FOLDER, see scripts/bench.sh deltas")?);
+    };
+    let store = Store::open_read_only(Path::new(store))?;
+    let answer = measure(&store, base.parse()?, target.parse()?, Path::new(folder))?;
+    Ok(writeln!(std::io::stdout(), "{answer}")?)
+}
+
+fn measure(store: &Store, base: ManifestId, target: ManifestId, folder: &Path) -> Result<serde_json::Value> {
+    let scratch = tempfile::tempdir()?;
+    let out = scratch.path().join("patches");
+    fs::create_dir(&out)?;
+    let base = ManifestFile::extract(store, base, &scratch.path().join("base"))?;
+    let target = ManifestFile::extract(store, target, &scratch.path().join("target"))?;
+    let begun = processor_seconds()?;
+    let set = build_set(store, &base, &target, &out)?;
+    let encode_seconds = processor_seconds()? - begun;
+    let (mut apply_seconds, mut made_bytes, mut patch_bytes) = (0.0, 0, 0);
+    for built in &set {
+        let old =
+            built.bases.iter().map(|entry| fs::read(folder.join(base.path_of(*entry)))).collect::<std::io::Result<Vec<_>>>()?;
+        let (old, patch) = (old.concat(), fs::read(out.join(built.digest.to_hex()))?);
+        let begun = processor_seconds()?;
+        let open = &mut |_: &_| Ok(old.as_slice());
+        let (header, _) = apply(&mut patch.as_slice(), &Limits::default(), open, &mut |part| {
+            std::hint::black_box(part);
+            Ok(())
+        })?;
+        apply_seconds += processor_seconds()? - begun;
+        made_bytes += header.target_len;
+        patch_bytes += built.len;
+    }
+    Ok(serde_json::json!({
+        "patches": set.len(), "patch_bytes": patch_bytes, "made_bytes": made_bytes,
+        "encode_seconds": encode_seconds, "apply_seconds": apply_seconds,
+    }))
+}
+
+/// How long this thread has run.
+fn processor_seconds() -> Result<f64> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanos: u64 = text.split(' ').next().ok_or("the system does not tell processor time")?.parse()?;
+    #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one measurement")]
+    Ok(nanos as f64 / 1e9)
+}
