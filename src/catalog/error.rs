@@ -147,6 +147,14 @@ impl From<rusqlite::Error> for Fail {
     }
 }
 
+impl Error {
+    /// Says whether the same may go well later without anybody changing the request: the disk or the queue was full, or reading or writing failed.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Busy { .. } | Self::Database { .. })
+    }
+}
+
 impl Fail {
     /// Adds what was being done, and where.
     pub(super) fn at(self, operation: &'static str, path: &Path) -> Error {

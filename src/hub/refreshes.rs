@@ -1,6 +1,7 @@
 //! Refreshes: a row in the catalog becomes an ingest, and the ingest a release.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use consign_store::ingest::{self, Ingested, Options, Progress};
 use consign_store::manifest::{Platform, Platforms};
@@ -15,6 +16,9 @@ use crate::protocol::admin::RefreshOutcome;
 
 /// Refreshes that run at once: a small package does not wait for a large one.
 pub(super) const REFRESHES_RUNNING_MAX: usize = 2;
+
+/// Pause after the catalog failed.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// A refresh is taken off the list of running ones when this is dropped.
 struct Running<'a> {
@@ -45,7 +49,7 @@ impl Hub {
                 Ok(None) => queued.await,
                 Err(error) => {
                     tracing::error!(%error, "cannot take the next refresh; trying again in ten seconds");
-                    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+                    tokio::time::sleep(RETRY).await;
                 }
             }
         }
@@ -66,8 +70,14 @@ impl Hub {
         tracing::warn!(package = %job.name, error = %failed, "refresh failed");
         let outcome =
             RefreshOutcome { started: job.started, ended: clock::now(), released: None, files_read: 0, new_stored_bytes: 0 };
-        if let Err(error) = self.catalog.refresh_failed(job.package, outcome, failed.to_string()).await {
-            tracing::error!(package = %job.name, %error, "cannot note that the refresh failed; it runs again at the next start");
+        // Until it is noted the refresh shows as running; a disk that was full may have room again.
+        while let Err(error) = self.catalog.refresh_failed(job.package, outcome.clone(), failed.to_string()).await {
+            if !error.may_pass() {
+                tracing::error!(package = %job.name, %error, "cannot note that the refresh failed; it runs again at the next start");
+                return;
+            }
+            tracing::error!(package = %job.name, %error, "cannot note that the refresh failed; trying again in ten seconds");
+            tokio::time::sleep(RETRY).await;
         }
     }
 
