@@ -9,7 +9,6 @@ use super::model::hash;
 /// What is known of the move of one place.
 #[derive(Debug, Clone, Copy, Default)]
 struct Entry {
-    check: u16,
     sure: u8,
     moved: u32,
 }
@@ -20,13 +19,15 @@ const SURE_MAX: u8 = 7;
 /// Moves by place; a newer place takes the entry of an older one.
 #[derive(Debug)]
 struct Table {
+    /// Which place an entry is of: apart, because most look-ups need no more, and these alone stay in the cache.
+    checks: Vec<u16>,
     entries: Vec<Entry>,
     shift: u32,
 }
 
 impl Table {
     fn new(bits: u32) -> Self {
-        Self { entries: vec![Entry::default(); 1 << bits], shift: 64 - bits }
+        Self { checks: vec![0; 1 << bits], entries: vec![Entry::default(); 1 << bits], shift: 64 - bits }
     }
 
     #[inline]
@@ -38,21 +39,20 @@ impl Table {
     #[inline]
     fn get(&self, key: u32) -> Option<Entry> {
         let (at, check) = self.place(key);
-        let entry = self.entries[at];
-        (entry.check == check).then_some(entry)
+        (self.checks[at] == check).then(|| self.entries[at])
     }
 
     fn learn(&mut self, key: u32, moved: u32) {
         let (at, check) = self.place(key);
+        let known = self.checks[at] == check;
         let entry = &mut self.entries[at];
-        if entry.check != check {
-            *entry = Entry { check, sure: 0, moved };
-        } else if entry.moved == moved {
+        if known && entry.moved == moved {
             entry.sure = (entry.sure + 1).min(SURE_MAX);
-        } else if entry.sure > 1 {
+        } else if known && entry.sure > 1 {
             entry.sure /= 2;
         } else {
-            *entry = Entry { check, sure: 0, moved };
+            self.checks[at] = check;
+            *entry = Entry { sure: 0, moved };
         }
     }
 }
@@ -124,27 +124,36 @@ impl Fields {
         rate(self.relative[0].get(spot.refers()), spot.moved()) * 4 + rate(self.absolute[0].get(spot.old), 0)
     }
 
-    /// Guesses the new bytes, best kind first; absent where nothing is known, or the guess is the old bytes or came before.
-    pub(super) fn guesses(&self, spot: &Spot) -> [Option<Guess>; KINDS] {
-        let mut guesses: [Option<Guess>; KINDS] = [None; KINDS];
+    /// Guesses the new bytes, best kind first, each with its kind; leaves out where nothing is known, and what is the old bytes or came before.
+    ///
+    /// Guesses are made as they are taken: the first is mostly right, and the later ones cost look-ups in tables out of the cache.
+    pub(super) fn guesses(&self, spot: &Spot) -> impl Iterator<Item = (usize, Guess)> {
+        let mut before = [spot.old; KINDS];
+        (0..KINDS).filter_map(move |kind| {
+            let guess = self.guess(kind, spot)?;
+            let fresh = !before.contains(&guess.new);
+            before[kind] = guess.new;
+            fresh.then_some((kind, guess))
+        })
+    }
+
+    fn guess(&self, kind: usize, spot: &Spot) -> Option<Guess> {
+        let stays = |entry: Entry| Guess { new: spot.old.wrapping_add(entry.moved), sure: entry.sure };
         let relative = |level: usize| {
             let entry = self.relative[level].get(spot.refers() >> COARSE[level] ^ COARSE[level] << 27)?;
-            Some(Guess { new: spot.old.wrapping_add(entry.moved).wrapping_sub(spot.moved()), sure: entry.sure })
+            Some(Guess { new: stays(entry).new.wrapping_sub(spot.moved()), sure: entry.sure })
         };
-        let absolute = |level: usize| {
-            let entry = self.absolute[level].get(spot.old >> COARSE[level] ^ COARSE[level] << 27)?;
-            Some(Guess { new: spot.old.wrapping_add(entry.moved), sure: entry.sure })
-        };
-        let change = self.change.get(u32::from(spot.before));
-        let change = change.map(|entry| Guess { new: spot.old.wrapping_add(entry.moved), sure: entry.sure });
-        let last = Some(Guess { new: spot.old.wrapping_add(self.last), sure: 0 });
-        let all = [relative(0), absolute(0), relative(1), absolute(1), relative(2), change, absolute(2), last];
-        for (at, guess) in all.into_iter().enumerate() {
-            let fresh =
-                guess.filter(|guess| guess.new != spot.old && !guesses[..at].iter().flatten().any(|g| g.new == guess.new));
-            guesses[at] = fresh;
+        let absolute = |level: usize| self.absolute[level].get(spot.old >> COARSE[level] ^ COARSE[level] << 27).map(stays);
+        match kind {
+            0 => relative(0),
+            1 => absolute(0),
+            2 => relative(1),
+            3 => absolute(1),
+            4 => relative(2),
+            5 => self.change.get(u32::from(spot.before)).map(stays),
+            6 => absolute(2),
+            _ => Some(stays(Entry { sure: 0, moved: self.last })),
         }
-        guesses
     }
 
     /// Learns that the field at `spot` became `new`.

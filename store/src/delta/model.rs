@@ -135,7 +135,11 @@ impl<const N: usize> Mixer<N> {
         bit: bool,
         uses_max: u32,
     ) -> bool {
-        let logits = at.map(|at| tables.stretch(slots[at].one()));
+        // Plain loops here and below: `map` over an array is left as a call, once a bit.
+        let mut logits = [0; N];
+        for (logit, &at) in logits.iter_mut().zip(at) {
+            *logit = tables.stretch(slots[at].one());
+        }
         let weights = &mut self.weights[set];
         let dot: i64 = logits.iter().zip(weights.iter()).map(|(&logit, &weight)| i64::from(logit) * i64::from(weight)).sum();
         let one = tables.squash((dot >> WEIGHT_BITS).clamp(i64::from(-LOGIT_MAX), i64::from(LOGIT_MAX)) as i32);
@@ -174,7 +178,10 @@ impl<const N: usize> ByteModel<N> {
             *seed = hash(contexts[index] ^ (index as u64 + 1) << 56);
         }
         for place in (0..8).rev() {
-            let at = seeds.map(|seed| ((seed ^ node as u64).wrapping_mul(MULTIPLIER) >> self.shift) as usize);
+            let mut at = [0; N];
+            for (at, seed) in at.iter_mut().zip(seeds) {
+                *at = ((seed ^ node as u64).wrapping_mul(MULTIPLIER) >> self.shift) as usize;
+            }
             let bit = byte >> place & 1 == 1;
             let bit = self.mixer.code(coder, tables, set * 256 + node, &mut self.slots, &at, bit, self.uses_max);
             node = node << 1 | usize::from(bit);

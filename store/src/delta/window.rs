@@ -272,7 +272,7 @@ impl Model {
             return false;
         }
         let new = u32::from_le_bytes(array(new, 0));
-        self.fields.guesses(spot).iter().flatten().any(|guess| guess.new == new)
+        self.fields.guesses(spot).any(|(_, guess)| guess.new == new)
     }
 
     fn flag<C: Coder>(&mut self, coder: &mut C, padded: &[u8], at: usize, spot: &Spot, changed: bool) -> bool {
@@ -298,11 +298,9 @@ impl Model {
     }
 
     fn field<C: Coder>(&mut self, coder: &mut C, spot: &Spot, new: u32) -> u32 {
-        let guesses = self.fields.guesses(spot);
         let mut missed = 0;
         let mut found = None;
-        for (kind, guess) in guesses.iter().enumerate() {
-            let Some(guess) = guess else { continue };
+        for (kind, guess) in self.fields.guesses(spot) {
             let hit = &mut self.hits[(kind * 8 + usize::from(guess.sure)) * 4 + missed];
             if code_bit(coder, hit, guess.new == new, 250) {
                 found = Some(guess.new);
