@@ -48,7 +48,8 @@ pub struct BuiltPatch {
 /// Builds the patches from version `base` to version `target` of `store` into the folder `out`, each in a file named by the hexadecimal
 /// digits of its digest; a group whose patch would not be smaller than its records is left out.
 ///
-/// The same versions give the same bytes. Needs several times the size of a group in memory: at most 512 MiB.
+/// The same versions give the same bytes. Needs several times the size of a group in memory. No ceiling is kept for it yet: 931 MB were
+/// measured for a package of one large file, 695 MB where archives unfold to 91 MB.
 ///
 /// # Errors
 /// The store lacks content or it is damaged; I/O on `out`.
