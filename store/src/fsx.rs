@@ -190,7 +190,16 @@ pub(crate) fn retry_vanished<T>(mut load: impl FnMut() -> Result<T>) -> Result<T
 /// A folder held by this process; dropped, it is free again, also when the process is killed.
 #[derive(Debug)]
 pub struct FolderLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for FolderLock {
+    /// Unlocks by name, not by closing: a child that another thread is just starting holds a copy of every open file until it runs its
+    /// program, and with the copy the lock.
+    fn drop(&mut self) {
+        // Where it fails, closing the file frees the folder a moment later.
+        let _ = self.file.unlock();
+    }
 }
 
 /// Takes the existing folder `dir` for this process, by a lock on its file [`LOCK_FILE`].
@@ -201,7 +210,7 @@ pub fn lock(dir: &Path) -> Result<FolderLock> {
     let path = dir.join(LOCK_FILE);
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).at("create", &path)?;
     match file.try_lock() {
-        Ok(()) => Ok(FolderLock { _file: file }),
+        Ok(()) => Ok(FolderLock { file }),
         Err(TryLockError::WouldBlock) => Err(Error::Locked(dir.to_path_buf())),
         Err(TryLockError::Error(source)) => Err(source).at("lock", &path),
     }
@@ -245,6 +254,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = lock(dir.path()).unwrap();
         assert!(matches!(lock(dir.path()), Err(Error::Locked(path)) if path == dir.path()));
+        drop(first);
+        lock(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_the_file_that_outlives_the_lock_does_not_hold_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        let _copy = first.file.try_clone().unwrap();
         drop(first);
         lock(dir.path()).unwrap();
     }
