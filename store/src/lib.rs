@@ -7,6 +7,8 @@ pub mod chunk;
 pub mod delta;
 pub mod error;
 pub mod fsx;
+#[cfg(test)]
+mod golden;
 pub mod id;
 pub mod index;
 pub mod ingest;

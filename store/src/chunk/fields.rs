@@ -61,9 +61,16 @@ pub(crate) fn check_start(bytes: &[u8], magic: [u8; 4], what: &str) -> Result<()
     }
 }
 
-/// Appends what [`check_start`] checks, 12 bytes: `detail` is the format's own byte at 7, optional features are 0.
+/// Bytes that every file and structure starts with.
+pub(crate) const START_BYTES: usize = 12;
+
+/// Makes what [`check_start`] checks: `detail` is the format's own byte at 7, optional features are 0.
+pub(crate) const fn start(magic: [u8; 4], detail: u8) -> [u8; START_BYTES] {
+    let [version_low, version_high] = VERSION.to_le_bytes();
+    [magic[0], magic[1], magic[2], magic[3], version_low, version_high, HASH_BLAKE3, detail, 0, 0, 0, 0]
+}
+
+/// Appends [`start`].
 pub(crate) fn put_start(out: &mut Vec<u8>, magic: [u8; 4], detail: u8) {
-    out.extend_from_slice(&magic);
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&[HASH_BLAKE3, detail, 0, 0, 0, 0]);
+    out.extend_from_slice(&start(magic, detail));
 }

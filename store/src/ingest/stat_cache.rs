@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::source::FileStat;
 use super::tree::{Content, Tree};
+use crate::chunk::fields;
 use crate::error::{At, Result};
 use crate::fsx;
 use crate::id::FileDigest;
@@ -16,8 +17,6 @@ use crate::manifest::path::{PATH_BYTES_MAX, compare_paths};
 /// BLAKE3 context string of the checksum.
 const CONTEXT: &str = "consign 2026-11 v1 stat cache";
 const MAGIC: [u8; 4] = *b"CNSC";
-const VERSION: u16 = 1;
-const HASH_BLAKE3: u8 = 1;
 const HEADER_BYTES: usize = 56;
 /// Bytes of a line before its path.
 const LINE_FIXED_BYTES: usize = 72;
@@ -103,9 +102,7 @@ fn checked(path: &Path) -> Option<(BufReader<File>, u64)> {
 
 fn fixed_header() -> [u8; 16] {
     let mut header = [0; 16];
-    header[..4].copy_from_slice(&MAGIC);
-    header[4..6].copy_from_slice(&VERSION.to_le_bytes());
-    header[6] = HASH_BLAKE3;
+    header[..12].copy_from_slice(&fields::start(MAGIC, 0));
     header
 }
 
@@ -156,4 +153,54 @@ fn write_lines(temp: &Path, tree: &Tree, now_unix_nanos: i128) -> Result<()> {
     file.seek(SeekFrom::Start(24)).at("write", temp)?;
     file.write_all(hasher.finalize().as_bytes()).at("write", temp)?;
     file.sync_all().at("sync", temp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::source::{Found, FoundKind};
+
+    const STAT: FileStat = FileStat { size: 300_000, mtime: 1_700_000_000_123_456_789, ctime: -1, ino: 0x0123_4567_89ab_cdef };
+
+    #[test]
+    fn golden_bytes() {
+        let mut tree = Tree::default();
+        let later = FileStat { mtime: 2_000_000_000_000_000_000, ..STAT };
+        let found = [
+            ("folder", 0o755, FoundKind::Folder),
+            ("folder/file", 0o644, FoundKind::File(STAT)),
+            ("folder/file-changed-just-now", 0o644, FoundKind::File(later)),
+            ("folder/ä", 0o755, FoundKind::File(FileStat { size: 0, ..STAT })),
+        ];
+        for (path, mode, kind) in found {
+            tree.items.push(&Found { path, mode, kind }).unwrap();
+        }
+        let content = Content { digest: FileDigest([7; 32]), chunks: 5 };
+        let empty = Content { digest: FileDigest::empty(), chunks: 0 };
+        tree.contents = vec![None, Some(content), Some(content), Some(empty)];
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stat-cache");
+        write(&path, &tree, i128::from(later.mtime)).unwrap();
+        crate::golden::assert_same("stat-cache-v1.bin", &path);
+
+        let mut cache = StatCache::open(&crate::golden::path("stat-cache-v1.bin"));
+        assert_eq!(cache.lookup("folder/file", &STAT), Some(content));
+        assert_eq!(cache.lookup("folder/file-changed-just-now", &later), None);
+        assert_eq!(cache.lookup("folder/ä", &FileStat { size: 0, ..STAT }), Some(empty));
+    }
+
+    #[test]
+    fn a_damaged_byte_anywhere_means_that_nothing_is_known() {
+        let good = std::fs::read(crate::golden::path("stat-cache-v1.bin")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stat-cache");
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&path, &bad).unwrap();
+            assert_eq!(StatCache::open(&path).lookup("folder/file", &STAT), None, "byte {at}");
+            std::fs::write(&path, &good[..at]).unwrap();
+            assert_eq!(StatCache::open(&path).lookup("folder/file", &STAT), None, "cut at {at}");
+        }
+    }
 }

@@ -68,7 +68,8 @@ impl Items {
         &self.texts[start..start + usize::from(len)]
     }
 
-    fn push(&mut self, found: &Found<'_>) -> Result<()> {
+    /// Appends what was found.
+    pub fn push(&mut self, found: &Found<'_>) -> Result<()> {
         let over = |_| Error::Limit { what: "the source folder".into(), limit: "4 GiB of paths".into() };
         let text_at = u32::try_from(self.texts.len()).map_err(over)?;
         let path_len = u16::try_from(found.path.len()).map_err(over)?;

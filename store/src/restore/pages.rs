@@ -1,7 +1,7 @@
 //! Recipe pages kept over a restart: an append-only file that verifies itself.
 //!
 //! ```text
-//! header (8 bytes): magic "CNPG" | u16 major | u8 hash | u8 zero, then per page: u32 length | page bytes
+//! header (12 bytes): common start, magic "CNPG"; then per page: u32 length | page bytes
 //! ```
 //! A page's id is computed from its bytes, so a torn or flipped one is simply a page that nobody asks for.
 
@@ -14,11 +14,11 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 
-use crate::chunk::CHUNK_BYTES_MAX;
+use crate::chunk::{CHUNK_BYTES_MAX, fields};
 use crate::error::{At, Error, Result};
 use crate::id::ChunkId;
 
-const HEADER: &[u8; 8] = b"CNPG\x01\x00\x01\x00";
+const HEADER: [u8; fields::START_BYTES] = fields::start(*b"CNPG", 0);
 
 /// The pages received so far.
 #[derive(Debug)]
@@ -42,14 +42,14 @@ impl Pages {
         let mut inner = Inner { offsets: HashMap::new(), end: HEADER.len() as u64 };
         let mut input = BufReader::with_capacity(1 << 18, &file);
         let mut header = [0; HEADER.len()];
-        if input.read_exact(&mut header).is_ok() && header == *HEADER {
+        if input.read_exact(&mut header).is_ok() && header == HEADER {
             while let Some(page) = read_page(&mut input) {
                 inner.offsets.insert(key(&ChunkId::of_page(&page)), inner.end);
                 inner.end += 4 + page.len() as u64;
             }
         }
         file.set_len(inner.end).at("truncate", path)?;
-        file.write_all_at(HEADER, 0).at("write", path)?;
+        file.write_all_at(&HEADER, 0).at("write", path)?;
         Ok(Self { path: path.to_path_buf(), file, inner: Mutex::new(inner) })
     }
 
@@ -112,4 +112,27 @@ fn key(id: &ChunkId) -> u64 {
 fn lock(inner: &Mutex<Inner>) -> std::sync::MutexGuard<'_, Inner> {
     // A panic in another thread cannot leave the map half changed: the offset is set after the bytes are written.
     inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pages");
+        let pages: [&[u8]; 2] = [b"a page", b"another"];
+        let kept = Pages::open(&path).unwrap();
+        for page in pages {
+            kept.add(&ChunkId::of_page(page), page).unwrap();
+        }
+        crate::golden::assert_same("pages-v1.bin", &path);
+
+        std::fs::copy(crate::golden::path("pages-v1.bin"), &path).unwrap();
+        let kept = Pages::open(&path).unwrap();
+        for page in pages {
+            assert_eq!(kept.read(&ChunkId::of_page(page)).unwrap(), page);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What the installed files looked like when they were put in place, so that the next update need not read them again.
 //!
 //! ```text
-//! header (64 bytes): magic "CNST" | u16 major | u8 hash | u8 zero | u16 required | u16 optional | u32 lines
+//! header (64 bytes): magic "CNSR" | u16 major | u8 hash | u8 zero | u16 required | u16 optional | u32 lines
 //!                    | 32 manifest id | 16 checksum of the header before it and the body
 //! body: lines of 32 bytes, one an entry: u64 size | i64 mtime | i64 ctime (nanoseconds) | u64 inode; zeros: not to be trusted
 //! ```
@@ -13,6 +13,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
+use crate::chunk::fields;
 use crate::error::{At, Result};
 use crate::fsx;
 use crate::id::ManifestId;
@@ -24,7 +25,7 @@ pub(super) const STAT_FILE: &str = "stat";
 
 const HEADER_BYTES: usize = 64;
 const LINE_BYTES: usize = 32;
-const PREFIX: &[u8; 12] = b"CNST\x01\x00\x01\x00\x00\x00\x00\x00";
+const START: [u8; fields::START_BYTES] = fields::start(*b"CNSR", 0);
 const CONTEXT: &str = "consign 2026-11 v1 stat record";
 
 /// Clock ticks of file systems that keep parts of a second, nanoseconds, doubled: a file changed again within one tick looks unchanged.
@@ -48,7 +49,7 @@ impl StatRecord {
         let lines = u32::from_le_bytes(header[12..16].try_into().ok()?) as usize;
         let mut hash = blake3::Hasher::new_derive_key(CONTEXT);
         hash.update(&header[..48]).update(&map[HEADER_BYTES..]);
-        let whole = header[..12] == *PREFIX
+        let whole = header[..12] == START
             && map.len() == HEADER_BYTES + lines * LINE_BYTES
             && hash.finalize().as_bytes()[..16] == header[48..64];
         whole.then_some(Self { map, manifest })
@@ -67,29 +68,33 @@ impl StatRecord {
 
     /// Records the files of `manifest` in `dest`. Not durable: what a power cut leaves is checked when it is opened.
     pub(super) fn write(work: &Path, dest: &Path, manifest: &ManifestFile) -> Result<()> {
-        let path = work.join(STAT_FILE);
-        let temp = fsx::temp_beside(&path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(dest, flags, Mode::empty()).at("open", dest)?;
-        let entries = u32::try_from(manifest.totals().entries).unwrap_or(u32::MAX);
-        let mut header = PREFIX.to_vec();
-        header.extend_from_slice(&entries.to_le_bytes());
-        header.extend_from_slice(manifest.id().as_bytes());
-        let mut hash = blake3::Hasher::new_derive_key(CONTEXT);
-        hash.update(&header);
-        let mut out = BufWriter::with_capacity(1 << 18, File::create(&temp).at("create", &path)?);
-        out.write_all(&[0; HEADER_BYTES]).at("write", &path)?;
         let now = clock_of(dest)?;
-        for number in 0..entries {
-            let line = trusted_line(&root, manifest, number, now);
-            hash.update(&line);
-            out.write_all(&line).at("write", &path)?;
-        }
-        header.extend_from_slice(&hash.finalize().as_bytes()[..16]);
-        let mut file = out.into_inner().map_err(std::io::IntoInnerError::into_error).at("write", &path)?;
-        file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header)).at("write", &path)?;
-        fs::rename(&temp, &path).at("rename to", &path)
+        let entries = u32::try_from(manifest.totals().entries).unwrap_or(u32::MAX);
+        write_lines(&work.join(STAT_FILE), manifest.id(), entries, |number| trusted_line(&root, manifest, number, now))
     }
+}
+
+/// Writes the record of `entries` lines to `path`, under a temporary name first.
+fn write_lines(path: &Path, manifest: ManifestId, entries: u32, line: impl Fn(u32) -> [u8; LINE_BYTES]) -> Result<()> {
+    let temp = fsx::temp_beside(path);
+    let mut header = START.to_vec();
+    header.extend_from_slice(&entries.to_le_bytes());
+    header.extend_from_slice(manifest.as_bytes());
+    let mut hash = blake3::Hasher::new_derive_key(CONTEXT);
+    hash.update(&header);
+    let mut out = BufWriter::with_capacity(1 << 18, File::create(&temp).at("create", path)?);
+    out.write_all(&[0; HEADER_BYTES]).at("write", path)?;
+    for number in 0..entries {
+        let line = line(number);
+        hash.update(&line);
+        out.write_all(&line).at("write", path)?;
+    }
+    header.extend_from_slice(&hash.finalize().as_bytes()[..16]);
+    let mut file = out.into_inner().map_err(std::io::IntoInnerError::into_error).at("write", path)?;
+    file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header)).at("write", path)?;
+    fs::rename(&temp, path).at("rename to", path)
 }
 
 /// The line of a file that cannot change unseen from now on, else zeros.
@@ -125,4 +130,29 @@ fn clock_of(dest: &Path) -> Result<i64> {
 #[allow(clippy::cast_possible_wrap, clippy::cast_lossless, reason = "below 10⁹")]
 fn nanos(seconds: i64, nanos: u64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (probe, path) = (dir.path().join("probe"), dir.path().join("stat"));
+        fs::write(&probe, b"x").unwrap();
+        let mut stat = rustix::fs::stat(&probe).unwrap();
+        stat.st_size = 300_000;
+        (stat.st_mtime, stat.st_mtime_nsec) = (1_700_000_000, 123_456_789);
+        (stat.st_ctime, stat.st_ctime_nsec) = (-1, 5);
+        stat.st_ino = 0x0123_4567_89ab_cdef;
+        write_lines(&path, ManifestId([9; 32]), 2, |number| if number == 0 { [0; LINE_BYTES] } else { line_of(&stat) }).unwrap();
+        crate::golden::assert_same("stat-record-v1.bin", &path);
+
+        let record = StatRecord::open(&crate::golden::path("stat-record-v1.bin")).unwrap();
+        assert_eq!(record.manifest(), ManifestId([9; 32]));
+        assert!(!record.agrees(0, &stat) && record.agrees(1, &stat) && !record.agrees(2, &stat));
+        stat.st_ino += 1;
+        assert!(!record.agrees(1, &stat));
+    }
 }

@@ -12,6 +12,7 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::chunk::fields;
 use crate::error::{At, Error, Result};
 use crate::fsx;
 use crate::id::ManifestId;
@@ -22,7 +23,7 @@ use super::steps::{Hands, Step};
 pub(super) const SWITCH_FILE: &str = "switch";
 const PART_FILE: &str = "switch.part";
 
-const HEADER: &[u8; 12] = b"CNSJ\x01\x00\x01\x00\x00\x00\x00\x00";
+const START: [u8; fields::START_BYTES] = fields::start(*b"CNSJ", 0);
 const CONTEXT: &str = "consign 2026-11 v1 switch journal";
 const TEXT_BYTES_MAX: usize = 4096;
 
@@ -41,7 +42,7 @@ impl SwitchWriter {
         let path = work.join(PART_FILE);
         let out = BufWriter::with_capacity(1 << 16, File::create(&path).at("create", &path)?);
         let mut writer = Self { out, hash: blake3::Hasher::new_derive_key(CONTEXT), steps: 0, work: work.to_path_buf() };
-        let mut header = HEADER.to_vec();
+        let mut header = START.to_vec();
         header.extend_from_slice(manifest.as_bytes());
         text(&mut header, dest.as_os_str().as_bytes())?;
         writer.write(&header)?;
@@ -153,8 +154,7 @@ impl Reader {
     }
 
     fn header(&mut self) -> Result<(ManifestId, PathBuf)> {
-        let header: [u8; HEADER.len()] = self.take()?;
-        if header != *HEADER {
+        if self.take()? != START {
             return Err(self.damaged("its header is unknown"));
         }
         let manifest = ManifestId(self.take()?);
@@ -211,5 +211,39 @@ impl Reader {
 
     fn damaged(&self, why: &str) -> Error {
         Error::damaged(format!("switch journal {}", self.path.display()), format!("{why}; remove it and install again"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let dest = Path::new("/opt/an äpp");
+        let steps = [
+            (Step::Mode(0o755), "shut"),
+            (Step::Remove, "gone/file"),
+            (Step::RemoveFolder, "gone"),
+            (Step::MakeFolder, "neu/größer"),
+            (Step::Replace(0x0102_0304), "neu/größer/file"),
+            (Step::Mode(0o500), ""),
+        ];
+        let mut writer = SwitchWriter::create(dir.path(), dest, ManifestId([9; 32])).unwrap();
+        for (step, path) in steps {
+            writer.push(step, path).unwrap();
+        }
+        writer.commit().unwrap();
+        let path = dir.path().join(SWITCH_FILE);
+        crate::golden::assert_same("switch-v1.bin", &path);
+
+        fs::copy(crate::golden::path("switch-v1.bin"), &path).unwrap();
+        let found = Switch::open(dir.path()).unwrap().unwrap();
+        assert_eq!((found.manifest, found.dest.as_path()), (ManifestId([9; 32]), dest));
+        let mut reader = Reader::new(File::open(&path).unwrap(), path);
+        reader.header().unwrap();
+        let read: Vec<_> = std::iter::from_fn(|| reader.step().unwrap()).collect();
+        assert_eq!(read, steps.map(|(step, path)| (step, path.to_owned())));
     }
 }

@@ -143,6 +143,16 @@ mod tests {
     }
 
     #[test]
+    fn golden_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut condemned = Condemned::default();
+        condemned.packs.insert(3, vec![Batch::new(-5, 9, vec![place(32, 0), place(u32::MAX, u16::MAX)])]);
+        condemned.packs.insert(4, vec![Batch::new(1_800_000_000_000, 9, vec![place(32, 0)])]);
+        condemned.store(dir.path()).unwrap();
+        crate::golden::assert_same("condemned-v1.bin", &dir.path().join("upkeep/condemned"));
+    }
+
+    #[test]
     fn what_is_condemned_outlives_the_process_and_what_is_saved_does_not() {
         let dir = tempfile::tempdir().unwrap();
         let mut condemned = Condemned::default();

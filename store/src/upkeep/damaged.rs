@@ -83,3 +83,18 @@ impl Damaged {
         self.chunks.len() < before
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = ChunkAt { record: RecordAt { pack: 3, offset: 0x0102_0304 }, ordinal: 5 };
+        let damaged = Damaged { chunks: vec![DamagedChunk { id: ChunkId([9; 32]), at }] };
+        damaged.store(dir.path()).unwrap();
+        crate::golden::assert_same("damaged-v1.bin", &dir.path().join("upkeep/damaged"));
+        assert_eq!(Damaged::load(dir.path(), |pack| pack == 3).unwrap().0.chunks, damaged.chunks);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::Path;
 
 use super::damaged::DamagedChunk;
 use super::file::Kind;
@@ -19,7 +20,7 @@ const SECTOR_BYTES: u64 = 4096;
 /// ```text
 /// 0 pack u32   4 offset u64
 /// ```
-const FILE: Kind = Kind { name: "scrub", magic: *b"CNSC", line_bytes: 12 };
+const FILE: Kind = Kind { name: "scrub", magic: *b"CNSP", line_bytes: 12 };
 
 /// A pack of which a part that is no record is damaged; its records can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +55,7 @@ pub struct ScrubReport {
 pub fn scrub(store: &Store, pace: &mut dyn FnMut(u64) -> Result<()>) -> Result<ScrubReport> {
     store.inner.check_writable()?;
     let mut scrub = Scrub { store, pace, report: ScrubReport::default(), bad: Vec::new(), unkept_bytes: 0 };
-    let (mut next_pack, mut offset) = position(store)?;
+    let (mut next_pack, mut offset) = position(store.dir())?;
     while let Some(pack) = store.inner.packs.all().into_iter().find(|pack| pack.number() >= next_pack) {
         let start = if pack.number() == next_pack { offset } else { 0 };
         scrub.pack(&pack, start.max(PACK_HEADER_BYTES as u64))?;
@@ -67,9 +68,16 @@ pub fn scrub(store: &Store, pace: &mut dyn FnMut(u64) -> Result<()>) -> Result<S
 }
 
 /// Returns pack and offset at which the next scrub begins.
-fn position(store: &Store) -> Result<(u32, u64)> {
-    let bytes = FILE.read(store.dir())?;
+fn position(store: &Path) -> Result<(u32, u64)> {
+    let bytes = FILE.read(store)?;
     Ok(bytes.first_chunk::<12>().map_or((0, 0), |line| (fields::u32_at(line, 0), fields::u64_at(line, 4))))
+}
+
+/// Keeps what [`position`] returns.
+fn keep_position(store: &Path, (pack, offset): (u32, u64)) -> Result<()> {
+    let mut line = pack.to_le_bytes().to_vec();
+    line.extend_from_slice(&offset.to_le_bytes());
+    FILE.write(store, &line)
 }
 
 struct Scrub<'a> {
@@ -91,9 +99,7 @@ impl Scrub<'_> {
     fn keep(&mut self, pack: &Pack, next: (u32, u64)) -> Result<()> {
         self.damage(pack)?;
         self.unkept_bytes = 0;
-        let mut line = next.0.to_le_bytes().to_vec();
-        line.extend_from_slice(&next.1.to_le_bytes());
-        FILE.write(self.store.dir(), &line)
+        keep_position(self.store.dir(), next)
     }
 
     fn pack(&mut self, pack: &Pack, start: u64) -> Result<()> {
@@ -212,5 +218,18 @@ impl Scrub<'_> {
 
     fn is_gone(&self, pack: &Pack) -> bool {
         self.store.inner.packs.present(pack.number()).is_none_or(|now| now.path() != pack.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        keep_position(dir.path(), (3, 0x0102_0304_0506)).unwrap();
+        crate::golden::assert_same("scrub-v1.bin", &dir.path().join("upkeep/scrub"));
+        assert_eq!(position(dir.path()).unwrap(), (3, 0x0102_0304_0506));
     }
 }

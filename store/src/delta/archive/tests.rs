@@ -96,6 +96,18 @@ fn archives_of_many_tools_are_seen_through() {
     }
 }
 
+/// What was once written must be read for ever; a better builder may write something else.
+#[test]
+fn a_kept_patch_is_still_read() {
+    let (old, new) = (fixture("nested.zip.old"), fixture("nested.zip.new"));
+    let golden = crate::golden::path("patch-unfolded-v1.bin");
+    if std::env::var_os("CONSIGN_BLESS").is_some() {
+        std::fs::write(&golden, patch(&old, &new).unwrap()).unwrap();
+    }
+    let kept = std::fs::read(golden).unwrap();
+    assert!(kept.starts_with(&MAGIC) && make(&kept, &old).unwrap() == new);
+}
+
 #[test]
 fn what_cannot_be_folded_again_stays_as_it_is() {
     for name in ["encrypted.zip", "seven.zip"] {
