@@ -15,6 +15,8 @@ mod disk_full;
 #[cfg(test)]
 mod exclusive;
 #[cfg(test)]
+mod hostile_server;
+#[cfg(test)]
 mod hostile_source;
 #[cfg(test)]
 mod hostile_wire;

@@ -297,7 +297,7 @@ pub fn newest(seen: &Value) -> u64 {
 }
 
 /// Asks a server with the identity of the member in `dir`, for a path that its own program may never ask for; returns the answer's text, or
-/// the status and code of the refusal.
+/// the status and code of the refusal, or 0 and what happened if there was no answer.
 pub fn ask(dir: &Path, role: MemberRole, server: &Endpoint, path: &str, body: Option<Vec<u8>>) -> Result<String, (u16, String)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a reactor");
     let client = Member::open(dir, role).expect("a member").client(server, Arc::default()).expect("a client");
@@ -310,8 +310,7 @@ pub fn ask(dir: &Path, role: MemberRole, server: &Endpoint, path: &str, body: Op
     match answer {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) => {
-            let problem = error.problem().unwrap_or_else(|| panic!("{path} was not answered: {error}"));
-            Err((problem.status, problem.code.clone()))
+            Err(error.problem().map_or_else(|| (0, error.to_string()), |problem| (problem.status, problem.code.clone())))
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod content;
 pub mod fleet;
+pub mod liar;
 pub mod process;
 pub mod wire;
 
