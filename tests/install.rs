@@ -106,24 +106,30 @@ fn two_packages_do_not_share_a_folder() {
 }
 
 #[test]
-fn p14_n3_a_real_package_is_installed_and_updated() {
-    let Some((old, new)) = corpus() else {
-        return left_out("a real package", "scripts/corpus.sh has not brought one");
-    };
+fn p14_n3_real_packages_are_installed_and_updated() {
+    let pairs = corpus();
+    if pairs.is_empty() {
+        return left_out("real packages", "scripts/corpus.sh has not brought any");
+    }
     let fleet = Fleet::whole();
-    let (source, dest) = (fleet.path("source"), fleet.path("installed"));
-    crate::common::content::copy(&old, &source);
-    fleet.publish("typescript", &source);
-    fleet.install(0, "typescript", &dest).ok();
-    same(&old, &dest);
-    fs::remove_dir_all(&source).expect("removed");
-    crate::common::content::copy(&new, &source);
-    fleet.admin(&["package", "refresh", "typescript", "--wait"]).ok();
-    let seen = fleet.agent_has(0, "typescript", 2);
-    same(&new, &dest);
-    let cost = &seen["cost"];
-    assert!(number(cost, "wire_bytes") * 3 < number(cost, "total_bytes"), "an update is a delta: {cost}");
-    for role in [&fleet.hub, &fleet.servers[0], &fleet.agents[0]] {
-        assert!(role.memory_bytes() <= 128 << 20, "{} holds {} bytes", role.name, role.memory_bytes());
+    for (name, old, new) in pairs {
+        let (source, dest) = (fleet.path(name), fleet.path(&format!("{name}-installed")));
+        crate::common::content::copy(&old, &source);
+        fleet.publish(name, &source);
+        fleet.install(0, name, &dest).ok();
+        same(&old, &dest);
+        fs::remove_dir_all(&source).expect("removed");
+        crate::common::content::copy(&new, &source);
+        fleet.admin(&["package", "refresh", name, "--wait"]).ok();
+        let seen = fleet.agent_has(0, name, 2);
+        same(&new, &dest);
+        let cost = &seen["cost"];
+        assert!(number(cost, "wire_bytes") * 3 < number(cost, "total_bytes"), "an update of {name} is a delta: {cost}");
+        for role in [&fleet.hub, &fleet.servers[0], &fleet.agents[0]] {
+            assert!(role.memory_bytes() <= 128 << 20, "{} holds {} bytes after {name}", role.name, role.memory_bytes());
+        }
+        for folder in [source, dest] {
+            fs::remove_dir_all(folder).expect("removed");
+        }
     }
 }

@@ -119,10 +119,16 @@ fn listing(root: &Path) -> String {
     run(find).ok().out
 }
 
-/// Real packages, an older and a newer version, where `scripts/corpus.sh` has brought them.
-pub fn corpus() -> Option<(PathBuf, PathBuf)> {
-    let target = Path::new(super::command::PROGRAM).ancestors().nth(2)?;
+/// Real packages, an older and a newer version each, that `scripts/corpus.sh` has brought; by name.
+pub fn corpus() -> Vec<(&'static str, PathBuf, PathBuf)> {
+    const PAIRS: [(&str, &str, &str); 4] = [
+        ("typescript", "5.6.2", "5.6.3"),
+        ("next", "14.2.14", "14.2.15"),
+        ("cmake", "3.30.1", "3.30.2"),
+        ("swc", "1.7.35", "1.7.36"),
+    ];
+    let target = Path::new(super::command::PROGRAM).ancestors().nth(2).expect("a target folder");
     let dir = std::env::var_os("CONSIGN_CORPUS").map_or_else(|| target.join("corpus"), PathBuf::from);
-    let pair = (dir.join("typescript-5.6.2"), dir.join("typescript-5.6.3"));
-    (pair.0.is_dir() && pair.1.is_dir()).then_some(pair)
+    let pair = |(name, old, new)| (name, dir.join(format!("{name}-{old}")), dir.join(format!("{name}-{new}")));
+    PAIRS.map(pair).into_iter().filter(|(_, old, new)| old.is_dir() && new.is_dir()).collect()
 }
