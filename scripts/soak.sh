@@ -17,7 +17,7 @@ commit=$(git rev-parse --short=12 HEAD)
 # Its own results do not make it another commit.
 [[ -z $(git status --porcelain -- . ':!docs/soak.md') ]] || commit="$commit, changed"
 say "soak: count $CONSIGN_SOAK_COUNT, images $CONSIGN_SOAK_IMAGES, seed $CONSIGN_SOAK_SEED, commit $commit"
-cargo test --package consign --test consign --profile "$profile" --locked --no-fail-fast -- --nocapture --test-threads=1 "${names[@]}" 2>&1 | tee "$log" || failed=1
+cargo test --workspace --test consign --test fuzz --profile "$profile" --locked --no-fail-fast -- --nocapture --test-threads=1 "${names[@]}" 2>&1 | tee "$log" || failed=1
 grep -q '^SOAK ' "$log" || { loud "no soak test reported anything"; exit 1; }
 about="$commit | $(date -u +%Y-%m-%d) | $profile"
 grep '^SOAK ' "$log" | awk -v about="$about" '{printf "| %s | %s | %s | %s |\n", $2, $3, $4, about}' >"$rows"
