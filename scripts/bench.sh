@@ -6,13 +6,14 @@
 #   install  through a site server: curl nginx | zstd -d | tar x             small    a package of 1 KiB: limits
 #   deltas   bytes, building and applying of updates: pairwise diffs         serve    the data plane over TLS: nginx over TLS
 #   memory   peak RssAnon of each role on a large package: limits
+#   growth   cost by chunks (10^4 to GROWTH_CHUNKS, default 10^7) and files (10^2 to GROWTH_FILES, default 10^5); draws docs/growth.svg
 # LARGE_BYTES (1 GiB), MEMORY_BYTES (10^9) and SERVE_SECONDS (2, a figure) can be set smaller for a trial; the table names them.
 # Peers' versions are whatever the system has. What is timed and writes content ends with `sync -f`, on both sides.
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 shopt -s inherit_errexit
 runs=${RUNS:-5}; large_bytes=${LARGE_BYTES:-1073741824}; memory_bytes=${MEMORY_BYTES:-1000000000}; serve_seconds=${SERVE_SECONDS:-2}
-all=(put again get large install small deltas serve memory)
+all=(put again get large install small deltas serve memory growth)
 parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=("${all[@]}")
 for part in "${parts[@]}"; do
   [[ " ${all[*]} " == *" $part "* ]] || { echo "unknown part: $part (there are: ${all[*]})" >&2; exit 2; }
@@ -22,7 +23,7 @@ for tool in restic casync zstd rsync curl xdelta3 bsdiff python3; do need "$tool
 export PATH=$PATH:/usr/sbin; need nginx nginx-light
 scripts/corpus.sh >/dev/null
 cargo build --release --locked
-programs=$(cargo build --release --locked --bench serving --bench limits --bench patches --message-format=json-render-diagnostics | python3 -c '
+programs=$(cargo build --release --locked --workspace --bench serving --bench limits --bench patches --bench growth --message-format=json-render-diagnostics | python3 -c '
 import json, sys
 for message in map(json.loads, sys.stdin):
     if message.get("executable") and "bench" in message["target"]["kind"]: print(message["target"]["name"], message["executable"])')
@@ -264,6 +265,50 @@ serve() {
     done
     stop nginx; stop serving; rm -rf "$work/serving"
   done
+}
+
+# some_files FOLDER COUNT: files of 1 to 8 KiB of words, a hundred to a folder.
+some_files() {
+  python3 - "$@" <<'P'
+import os, random, sys
+root, count = sys.argv[1], int(sys.argv[2])
+dice = random.Random(7)
+words = ["%x" % dice.getrandbits(dice.randint(4, 24)) for _ in range(4096)]
+for number in range(count):
+    folder = os.path.join(root, "d%04d" % (number // 100))
+    if number % 100 == 0: os.makedirs(folder)
+    text = " ".join(dice.choices(words, k=dice.randint(150, 1200)))
+    with open(os.path.join(folder, "f%02d.txt" % (number % 100)), "w") as out: out.write(text)
+P
+}
+growth() {
+  local count chunks=${GROWTH_CHUNKS:-10000000} files=${GROWTH_FILES:-100000} line manifest demo
+  for ((count = 10000; count <= chunks; count *= 10)); do
+    line=$("$(program growth)" "$work/g" "$count"); echo "$line" >>"$work/growth"; rm -rf "$work/g"
+  done
+  row "open a store of $chunks chunks" "$(field open_seconds <<<"$line")" limit 0.100 s "≤ 1.00 (3)"
+  row "RssAnon a chunk, opened" "$(field rss_anon_bytes_a_chunk <<<"$line")" limit 16 B "≤ 1.00 (3)"
+  row "look-ups a second, a core" "$(field lookups_a_second <<<"$line")" limit 500000 "" "≥ 1.00 (3)"
+  row "index of $chunks chunks built again" "$(field rebuild_seconds <<<"$line")" limit 60 s "≤ 1.00 (3)"
+  row "30 % of $chunks chunks collected" "$(field gc_seconds <<<"$line")" limit 300 s "≤ 1.00 (3)"
+  row "the same, peak of resident memory, maps and all" "$(field peak_rss_bytes <<<"$line")" limit 536870912 B "≤ 1.00 (3)"
+  row "publish of 100 chunks while it runs" "$(field publish_during_gc_millis <<<"$line")" "alone" "$(field publish_alone_millis <<<"$line")" ms "≤ 1.20 (3)"
+  for ((count = 100; count <= files; count *= 10)); do
+    rm -rf "$work/old" "$work/new" "$work/s" "$work/out"; some_files "$work/old" "$count"
+    cp -a "$work/old" "$work/new"; echo changed >>"$work/new/d0000/f07.txt"
+    local put again get
+    put=$(seconds "$consign store put $work/s $work/old --json >$work/answer; sync -f $work/s"); manifest=$(field manifest <"$work/answer")
+    again=$(seconds "$consign store put $work/s $work/old --json; sync -f $work/s")
+    get=$(seconds "$consign store get $work/s $manifest $work/out --json; sync -f $work/out")
+    demo=$("$consign" demo "$work/old" "$work/new" --json | tail -1)
+    echo "{\"files\": $count, \"put_seconds\": $put, \"again_seconds\": $again, \"get_seconds\": $get, \"install_seconds\":" \
+      "$(field install_seconds <<<"$demo"), \"update_seconds\": $(field update_install_seconds <<<"$demo")}" >>"$work/growth"
+    if [[ $count == 10000 ]]; then
+      row "update of one file in $count, on the agent" "$(field update_install_seconds <<<"$demo")" "full install" "$(field install_seconds <<<"$demo")" s "≤ 0.05 (3)"
+    fi
+  done
+  rm -rf "$work/old" "$work/new" "$work/s" "$work/out"
+  cat "$work/growth" >&2; scripts/plot.py "$work/growth" docs/growth.svg
 }
 
 # peaks COMMAND...: runs it and prints each role below it, or it, with its largest RssAnon, bytes, sampled every 10 ms.
