@@ -101,6 +101,14 @@ pub enum Error {
         /// When it says that another try makes sense.
         retry_after: Option<Duration>,
     },
+    /// More has arrived than this machine wanted to spend.
+    #[error("the byte budget was used up in the answer of {server} to {path}")]
+    OverBudget {
+        /// `host:port`.
+        server: String,
+        /// The request's path.
+        path: String,
+    },
     /// An answer is longer than it may be.
     #[error("the answer of {server} to {path} is over its limit of {limit_bytes} bytes")]
     TooLarge {

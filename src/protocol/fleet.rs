@@ -16,8 +16,16 @@ pub const PACKAGES_PATH: &str = "/v1/packages";
 pub const TUF_PATH: &str = "/v1/tuf";
 /// `GET /v1/versions/{manifest}/manifest?base={manifest}`: the manifest, zstd, with the base's bytes as prefix when the header
 /// [`BASE_HEADER`] of the answer says so. `POST /v1/versions/{manifest}/recipes` (ranges of entry numbers) and `…/chunks` (ranges of
-/// chunk ordinals): records. At hub and site server.
+/// chunk ordinals): records. `POST …/cost` (ranges of chunk ordinals): how long that answer would be, [`WireCost`]; `GET …/cost`: what the
+/// whole version costs a receiver that has nothing. At hub and site server.
 pub const VERSIONS_PATH: &str = "/v1/versions";
+/// What content would cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireCost {
+    /// Bytes of records.
+    pub wire_bytes: u64,
+}
+
 /// Names the base that a manifest answer was encoded against; absent when none.
 pub const BASE_HEADER: &str = "consign-base";
 /// Media type of a stream of records.

@@ -55,7 +55,7 @@ impl BodyStream {
     /// Takes the next bytes; `None` after a complete body. Cancelling the call loses nothing.
     ///
     /// # Errors
-    /// [`Error::Stalled`] or [`Error::Cut`].
+    /// [`Error::Stalled`], [`Error::Cut`], or [`Error::OverBudget`].
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
         loop {
             let frame = match timeout(self.stall, self.body.frame()).await {
@@ -77,7 +77,10 @@ impl BodyStream {
                 && !data.is_empty()
             {
                 self.received_bytes += data.len() as u64;
-                self.client.shared.meter.add_wire(data.len());
+                if !self.client.shared.meter.add_wire(data.len()) {
+                    self.connection = None;
+                    return Err(Error::OverBudget { server: self.server(), path: self.path.clone() });
+                }
                 return Ok(Some(data));
             }
         }

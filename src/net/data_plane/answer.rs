@@ -99,7 +99,34 @@ pub(super) fn manifest(version: &Version, base: Option<&Version>, outlet: &Outle
     })
 }
 
-fn encode_manifest(bytes: &[u8], prefix: &[u8], parts: &mut Parts<'_>) -> io::Result<()> {
+/// Counts the bytes that a manifest costs a receiver that has `base`.
+///
+/// # Errors
+/// The encoder.
+pub fn manifest_wire_bytes(manifest: &ManifestFile, base: Option<&ManifestFile>) -> Result<u64> {
+    let base = base.filter(|base| is_usable_base(base, manifest));
+    let prefix = base.map_or(&[][..], ManifestFile::bytes);
+    let mut counted = Counted(0);
+    encode_manifest(manifest.bytes(), prefix, &mut counted)
+        .map_err(|error| Error::damaged(format!("the encoding of manifest {}", manifest.id()), error.to_string()))?;
+    Ok(counted.0)
+}
+
+/// Counts what is written.
+struct Counted(u64);
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn encode_manifest(bytes: &[u8], prefix: &[u8], parts: &mut dyn Write) -> io::Result<()> {
     let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(parts, LEVEL, prefix)?;
     encoder.set_pledged_src_size(Some(bytes.len() as u64))?;
     if !prefix.is_empty() {

@@ -18,7 +18,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::{get, post};
 use consign_store::restore::WireStream;
 use consign_store::{ManifestId, Store};
@@ -26,12 +26,14 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::net::blocking;
 use crate::net::peer::Peer;
 use crate::net::problem::RawBody;
-use crate::protocol::fleet::{BASE_HEADER, RECORDS_TYPE, VERSIONS_PATH};
+use crate::protocol::fleet::{BASE_HEADER, RECORDS_TYPE, VERSIONS_PATH, WireCost};
 use crate::protocol::problem::Problem;
 use crate::protocol::ranges::RANGES_BYTES_MAX;
 
+pub use answer::manifest_wire_bytes;
 pub use patches::{Pair, Patches};
 pub use versions::{Version, Versions};
 
@@ -138,6 +140,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(plane: Arc<DataPlane>) -> Router
         .route(&format!("{VERSIONS_PATH}/{{manifest}}/manifest"), get(manifest))
         .route(&format!("{VERSIONS_PATH}/{{manifest}}/recipes"), post(recipes))
         .route(&format!("{VERSIONS_PATH}/{{manifest}}/chunks"), post(chunks))
+        .route(&format!("{VERSIONS_PATH}/{{manifest}}/cost"), get(full_cost).post(chunks_cost))
         .merge(patches::routes())
         .layer(DefaultBodyLimit::max(RANGES_BYTES_MAX))
         .with_state(plane)
@@ -194,6 +197,46 @@ async fn chunks(plane: Plane, peer: Peer, Path(manifest): Path<String>, RawBody(
     let body =
         answer::stream("chunks", turn, move |outlet| answer::records(records, outlet)).await.map_err(Problem::into_response)?;
     Ok(stream_of(RECORDS_TYPE, body))
+}
+
+/// What the whole version costs a receiver that has nothing.
+async fn full_cost(plane: Plane, peer: Peer, Path(manifest): Path<String>) -> Result<Json<WireCost>, Response> {
+    let version = plane.version(&peer, &manifest).await.map_err(Problem::into_response)?;
+    let store = plane.store.clone();
+    count(&plane, move || version.full_wire_bytes(&store)).await
+}
+
+/// What the answer to the same request for chunks would be long.
+async fn chunks_cost(
+    plane: Plane,
+    peer: Peer,
+    Path(manifest): Path<String>,
+    RawBody(body): RawBody,
+) -> Result<Json<WireCost>, Response> {
+    let version = plane.version(&peer, &manifest).await.map_err(Problem::into_response)?;
+    let ranges = ranges::parse(&body, "chunks", u64::from(version.table.len())).map_err(Problem::into_response)?;
+    let records = WireStream::chunks(plane.store.clone(), Arc::clone(&version.table), ranges);
+    count(&plane, move || records.count()).await
+}
+
+async fn count(
+    plane: &DataPlane,
+    work: impl FnOnce() -> consign_store::Result<u64> + Send + 'static,
+) -> Result<Json<WireCost>, Response> {
+    let turn = plane.turn().await?;
+    let counted = blocking::run("counting bytes", move || {
+        let counted = work();
+        drop(turn);
+        counted
+    });
+    match counted.await {
+        Ok(Ok(wire_bytes)) => Ok(Json(WireCost { wire_bytes })),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "cannot count what a version costs");
+            Err(answer::unreadable().into_response())
+        }
+        Err(_) => Err(answer::unreadable().into_response()),
+    }
 }
 
 fn stream_of(media_type: &'static str, body: Body) -> Response {

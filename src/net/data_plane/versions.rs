@@ -1,7 +1,7 @@
 //! Versions that have been opened for serving, the most recent ones kept.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use consign_store::chunk::ChunkKind;
 use consign_store::manifest::{ChunkTable, Layout, ManifestFile};
@@ -21,6 +21,8 @@ pub struct Version {
     pub manifest: Arc<ManifestFile>,
     /// Its chunks by ordinal.
     pub table: Arc<ChunkTable>,
+    /// What all of it costs a receiver that has nothing, bytes; counted when somebody asks.
+    full_wire_bytes: OnceLock<u64>,
 }
 
 type Slot = Arc<OnceCell<Arc<Version>>>;
@@ -88,6 +90,18 @@ impl Version {
             let mut page = |page| Ok(store.read_chunk(&page, ChunkKind::RecipePage)?.bytes().clone());
             ChunkTable::build(&path, &manifest, &layout, &|_| true, &mut page)
         })?;
-        Ok(Self { manifest: Arc::new(manifest), table: Arc::new(table) })
+        Ok(Self { manifest: Arc::new(manifest), table: Arc::new(table), full_wire_bytes: OnceLock::new() })
+    }
+
+    /// Counts what all of it costs a receiver that has nothing, bytes: records and recipes. Blocking, the first time.
+    ///
+    /// # Errors
+    /// The store lacks content, or it is damaged.
+    pub fn full_wire_bytes(&self, store: &Store) -> consign_store::Result<u64> {
+        if let Some(known) = self.full_wire_bytes.get() {
+            return Ok(*known);
+        }
+        let counted = consign_store::restore::full_wire_bytes(store, &self.manifest, &self.table)?;
+        Ok(*self.full_wire_bytes.get_or_init(|| counted))
     }
 }

@@ -1,5 +1,6 @@
 //! Fetching a version from one server: its manifest, its recipes and its chunks; nothing is handed on before it is verified.
 
+mod cost;
 mod manifest;
 mod patches;
 mod records;
@@ -20,8 +21,9 @@ use crate::net::error::Error;
 use crate::protocol::fleet::VERSIONS_PATH;
 use crate::protocol::ranges::RANGES_BYTES_MAX;
 
+pub use cost::{chunks_cost, full_cost};
 pub use manifest::fetch_manifest;
-pub use patches::{ask_patches, await_patches, fetch_patch};
+pub use patches::{ask_patches, await_answer, await_patches, fetch_patch};
 use records::Request;
 
 /// Most ranges in one request: an encoded range has at most ten bytes.

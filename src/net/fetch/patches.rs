@@ -45,18 +45,34 @@ pub async fn await_patches(
     base: ManifestId,
     target: ManifestId,
     patience: Duration,
-    mut tell: impl FnMut(Millis),
+    tell: impl FnMut(Millis),
 ) -> Result<Vec<PatchInfo>> {
+    match await_answer(client, base, target, patience, tell).await? {
+        PatchAnswer::Ready { set } => Ok(set),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// As [`await_patches`], and returns how far the server is in the end.
+///
+/// # Errors
+/// As [`ask_patches`].
+pub async fn await_answer(
+    client: &Client,
+    base: ManifestId,
+    target: ManifestId,
+    patience: Duration,
+    mut tell: impl FnMut(Millis),
+) -> Result<PatchAnswer> {
     let latest = clock::now().plus_millis(i64::try_from(patience.as_millis()).unwrap_or(i64::MAX));
     let mut wait = 0;
     loop {
         match ask_patches(client, base, target, Duration::from_millis(wait)).await? {
-            PatchAnswer::Ready { set } => return Ok(set),
             PatchAnswer::Building { until } if until < latest && clock::now() < latest => {
                 tell(until.max(clock::now()));
                 wait = WAIT_MILLIS_MAX.min(u64::try_from(latest.0 - clock::now().0).unwrap_or(0));
             }
-            PatchAnswer::Building { .. } | PatchAnswer::None { .. } | PatchAnswer::Unknown => return Ok(Vec::new()),
+            answer => return Ok(answer),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::fixture::{Act, Authority, SHORT, Served, client, read_all, scripted, 
 use crate::net::client::Client;
 use crate::net::data_plane::{Access, BoxFuture, DataPlane, Limits, routes};
 use crate::net::error::Error;
-use crate::net::fetch::{Sink, fetch_chunks, fetch_manifest, fetch_recipes};
+use crate::net::fetch::{Sink, chunks_cost, fetch_chunks, fetch_manifest, fetch_recipes, full_cost};
 use crate::net::listener;
 use crate::net::peer::Peer;
 use crate::protocol::fleet::{RANGES_TYPE, VERSIONS_PATH};
@@ -181,12 +181,32 @@ async fn a_small_update_costs_a_small_manifest() {
 }
 
 #[tokio::test]
+async fn what_content_costs_is_told_to_the_byte_before_it_is_fetched() {
+    let world = world(Limits::default()).await;
+    let (client, manifest) = (world.client(), world.manifest().await);
+    let some: Vec<Range<u32>> = (0..world.count().await / 3).map(|n| 3 * n..3 * n + 1).collect();
+    let told = chunks_cost(&client, world.new.0, &some).await.unwrap();
+    let fetched = fetch_chunks(&client, world.new.0, &some, collector().0, &AtomicU64::new(0)).await;
+    assert_eq!((told, told > 0), (fetched.wire_bytes, true));
+    let entries = one(0..u32::try_from(manifest.totals().entries).unwrap());
+    let recipes = fetch_recipes(&client, &manifest, &entries, collector().0, &AtomicU64::new(0)).await.wire_bytes;
+    // Each distinct chunk once, as a receiver asks.
+    let table = Arc::clone(&world.plane.versions().open(world.new.0).await.unwrap().table);
+    let mut seen = HashSet::new();
+    let distinct: Vec<_> = (0..table.len()).filter(|n| seen.insert(table.line(*n).unwrap().id)).map(|n| n..n + 1).collect();
+    let chunks = fetch_chunks(&client, world.new.0, &distinct, collector().0, &AtomicU64::new(0)).await.wire_bytes;
+    assert_eq!(full_cost(&client, world.new.0).await.unwrap(), recipes + chunks);
+    let beyond = one(0..world.count().await + 1);
+    assert!(chunks_cost(&client, world.new.0, &beyond).await.is_err());
+}
+
+#[tokio::test]
 async fn forbidden_and_absent_are_the_same_bytes() {
     let world = world(Limits::default()).await;
     world.rights.0.lock().unwrap().remove(&world.old.0);
     let absent = ManifestId([7; 32]);
     world.rights.0.lock().unwrap().insert(absent);
-    for (method, what) in [("GET", "manifest"), ("POST", "recipes"), ("POST", "chunks")] {
+    for (method, what) in [("GET", "manifest"), ("POST", "recipes"), ("POST", "chunks"), ("GET", "cost"), ("POST", "cost")] {
         let mut answers = Vec::new();
         for id in [world.old.0.to_string(), absent.to_string(), ManifestId([9; 32]).to_string(), "nonsense".to_owned()] {
             let mut stream = tls(&world.authority, world.served.address).await;

@@ -22,7 +22,7 @@ use super::content::{Content, Tree};
 use super::in_place::InPlace;
 use super::needed::ranges_of;
 use super::pages::Pages;
-use super::staging::{Staging, Way};
+use super::staging::{self, Staging, Way};
 use super::switch::SwitchWriter;
 use super::target::{self, Found};
 use super::{Seed, Tally, Target, seeds};
@@ -48,7 +48,7 @@ pub struct Assembly {
     page_bytes_max: u64,
     /// Entries whose recipe is complete.
     complete: Bits,
-    table: Option<ChunkTable>,
+    pub(super) table: Option<ChunkTable>,
     /// Set by `take_local`.
     pub(super) content: Option<Content>,
     /// The steps of the switch, set by `take_local` for an update.
@@ -187,6 +187,24 @@ impl Assembly {
             return Err(Error::Limit { what, limit: format!("{} bytes", self.page_bytes_max) });
         }
         self.pages.add(&id, bytes)
+    }
+
+    /// Says whether content of an interrupted run is staged.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.resumed && self.staging.holds_something()
+    }
+
+    /// Removes the staging folder: for an assembly that is given up before anything was staged.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn discard(self) -> Result<()> {
+        staging::remove(self.staging.dir())
+    }
+
+    pub(super) fn page(&self, id: &ChunkId) -> Result<Bytes> {
+        self.pages.read(id)
     }
 
     /// Builds the chunk table from pages that `page` returns, instead of added ones.

@@ -24,6 +24,7 @@ mod seeds;
 mod staging;
 mod stat_record;
 mod steps;
+mod survey;
 mod switch;
 mod target;
 #[cfg(test)]
@@ -42,6 +43,7 @@ use crate::manifest::table::ChunkTable;
 pub use assembly::Assembly;
 pub use get::{Got, get};
 pub use local::stream_local;
+pub use survey::{Amount, Survey, full_wire_bytes};
 pub use target::{installed, recover};
 pub use wire::WireStream;
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use crate::delta::{self, Limits, ReadAt};
 use crate::error::{At, Error, Result};
 use crate::fsx;
+use crate::id::FileDigest;
 use crate::manifest::stream::RecipeStream;
 
 use super::Seed;
@@ -45,20 +46,25 @@ impl Assembly {
     fn is_staged(&self, entry: u32) -> bool {
         let Some((size, digest, _)) = self.manifest().file_of(entry) else { return true };
         let name = self.staging.name(entry, self.manifest().path_of(entry));
-        let Some(mut file) = self.staging.read(&name).filter(|file| file.metadata().is_ok_and(|stat| stat.len() == size)) else {
+        let Some(file) = self.staging.read(&name).filter(|file| file.metadata().is_ok_and(|stat| stat.len() == size)) else {
             return false;
         };
-        let mut stream = RecipeStream::default();
-        let mut part = vec![0; READ_BYTES];
-        loop {
-            match file.read(&mut part) {
-                Ok(0) => break,
-                Ok(len) if stream.push(&part[..len], &mut |_, _, _| Ok(())).is_ok() => {}
-                _ => return false,
-            }
-        }
-        stream.finish(&mut |_, _, _| Ok(())).is_ok_and(|built| built.digest == digest)
+        has_digest(&file, digest)
     }
+}
+
+/// Says whether the rest of `file` is content of `digest`.
+pub(super) fn has_digest(mut file: &File, digest: FileDigest) -> bool {
+    let mut stream = RecipeStream::default();
+    let mut part = vec![0; READ_BYTES];
+    loop {
+        match file.read(&mut part) {
+            Ok(0) => break,
+            Ok(len) if stream.push(&part[..len], &mut |_, _, _| Ok(())).is_ok() => {}
+            _ => return false,
+        }
+    }
+    stream.finish(&mut |_, _, _| Ok(())).is_ok_and(|built| built.digest == digest)
 }
 
 fn useless(why: &str) -> Error {

@@ -117,6 +117,11 @@ impl Staging {
         Ok((Self { dir, tree, way, masked, open, unsynced, syncing }, resumed))
     }
 
+    /// Says whether anything is in the tree.
+    pub(super) fn holds_something(&self) -> bool {
+        fs::read_dir(tree_in(&self.dir)).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
     /// Returns the staging folder.
     pub(super) fn dir(&self) -> &Path {
         &self.dir

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::chunk::record::{self, RECORD_CHUNKS_MAX, RECORD_RAW_BYTES_MAX, RecordHeader, VerifiedRecord};
+use crate::chunk::record::{self, RECORD_CHUNKS_MAX, RECORD_RAW_BYTES_MAX, VerifiedRecord};
 use crate::chunk::{ChunkKind, VerifiedChunk};
 use crate::error::Result;
 use crate::id::ChunkId;
 use crate::manifest::file::ManifestFile;
 use crate::manifest::recipe;
 use crate::manifest::table::ChunkTable;
-use crate::store::Store;
+use crate::store::{RecordAt, Store};
 use crate::upkeep::Lease;
 
 use super::local::{Run, Runs, ordinals_of};
@@ -32,6 +32,14 @@ pub struct WireStream {
     gathered_bytes: usize,
     kind: ChunkKind,
     ended: bool,
+}
+
+/// The next part of an answer.
+enum Piece {
+    /// A record of this many bytes, sent as it lies.
+    Stored(RecordAt, usize),
+    /// A record made for this answer.
+    Made(Bytes),
 }
 
 /// Where the next chunks come from.
@@ -73,10 +81,39 @@ impl WireStream {
     /// # Errors
     /// The store lacks a chunk, or it is damaged; the stream is then over, and what was sent is still right.
     pub fn next_record(&mut self) -> Result<Option<Bytes>> {
+        match self.next_piece()? {
+            Some(Piece::Stored(at, _)) => Ok(Some(self.store.read_record(at)?)),
+            Some(Piece::Made(bytes)) => Ok(Some(bytes)),
+            None => Ok(None),
+        }
+    }
+
+    /// Counts the bytes of all records that are left, reading only those that would be encoded anew.
+    ///
+    /// # Errors
+    /// As [`WireStream::next_record`].
+    pub fn count(mut self) -> Result<u64> {
+        let mut bytes = 0;
+        while let Some(piece) = self.next_piece()? {
+            bytes += match piece {
+                Piece::Stored(_, len) => len as u64,
+                Piece::Made(made) => made.len() as u64,
+            };
+        }
+        Ok(bytes)
+    }
+
+    fn next_piece(&mut self) -> Result<Option<Piece>> {
         while !self.ended {
             let ready = match &mut self.wanted {
                 Wanted::Chunks { table, runs } => match runs.next(&self.store, table)? {
-                    Some(run) => self.take_run(&run)?,
+                    Some(run) => {
+                        let header = self.store.read_header(run.record)?;
+                        if header.chunks.len() == run.places.len() {
+                            return Ok(Some(Piece::Stored(run.record, header.record_len())));
+                        }
+                        self.take_run(&run)?
+                    }
                     None => self.end()?,
                 },
                 Wanted::Pages { manifest, entries, ids } => match next_page(&self.store, manifest, entries, ids)? {
@@ -87,19 +124,16 @@ impl WireStream {
                     None => self.end()?,
                 },
             };
-            if ready.is_some() {
-                return Ok(ready);
+            if let Some(made) = ready {
+                return Ok(Some(Piece::Made(made)));
             }
         }
         Ok(None)
     }
 
-    /// Passes a record on as it is if all of it is wanted, else gathers what is.
+    /// Gathers what is wanted of a record that has more than that.
     fn take_run(&mut self, run: &Run) -> Result<Option<Bytes>> {
         let encoded = self.store.read_record(run.record)?;
-        if RecordHeader::parse(&encoded)?.chunks.len() == run.places.len() {
-            return Ok(Some(encoded));
-        }
         let mut places = run.places.iter().copied().peekable();
         let mut ready = None;
         for (place, chunk) in (0_u16..).zip(VerifiedRecord::decode(encoded)?.chunks()) {

@@ -10,5 +10,6 @@ mod resume;
 mod seeds;
 mod space;
 mod support;
+mod survey;
 mod update;
 mod wire;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use consign_store::chunk::record::VerifiedRecord;
-use consign_store::restore::WireStream;
+use consign_store::restore::{WireStream, full_wire_bytes};
 
 use crate::support::{Room, noise, put, sample};
 
@@ -70,4 +70,30 @@ fn recipes_are_the_pages_of_the_asked_entries() {
     assert_eq!(ids, vec![manifest.file_of(big).unwrap().1.into()]);
     let every = all(WireStream::recipes(room.store.clone(), manifest, whole(0, entries + 5)));
     assert!(every.iter().map(|record| record.header().chunks.len()).sum::<usize>() >= 3);
+}
+
+#[test]
+fn what_an_answer_costs_is_counted_to_the_byte() {
+    let room = Room::new();
+    sample(&room.path("source"));
+    // Repeated content, and a second version whose records hold chunks of both.
+    put(&room.path("source"), "twice.bin", &noise(1, 300_000));
+    put(&room.path("source"), "again.bin", &noise(1, 300_000));
+    let (_, manifest) = room.publish(&room.path("source"));
+    let table = Arc::new(room.table(&manifest));
+    for step in [1_u32, 2, 5] {
+        let ranges: Vec<_> = (0..table.len() / step).map(|n| n * step..n * step + 1).collect();
+        let stream = || WireStream::chunks(room.store.clone(), Arc::clone(&table), ranges.clone());
+        let sent: usize = all(stream()).iter().map(|record| record.encoded().len()).sum();
+        assert_eq!(stream().count().unwrap(), sent as u64, "every {step}th chunk");
+    }
+    let manifest = Arc::new(manifest);
+    let entries = u32::try_from(manifest.totals().entries).unwrap();
+    let recipes = all(WireStream::recipes(room.store.clone(), Arc::clone(&manifest), whole(0, entries)));
+    let mut seen = HashSet::new();
+    let distinct = (0..table.len()).filter(|ordinal| seen.insert(table.line(*ordinal).unwrap().id));
+    let ranges = distinct.map(|ordinal| ordinal..ordinal + 1).collect();
+    let chunks = all(WireStream::chunks(room.store.clone(), Arc::clone(&table), ranges));
+    let sent: usize = recipes.iter().chain(&chunks).map(|record| record.encoded().len()).sum();
+    assert_eq!(full_wire_bytes(&room.store, &manifest, &table).unwrap(), sent as u64, "repeated content is counted once");
 }

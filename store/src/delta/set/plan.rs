@@ -27,8 +27,10 @@ pub struct UpdatePlan {
     pub full_wire_bytes: u64,
     /// For somebody who has the base and takes records only, bytes.
     pub chunk_wire_bytes: u64,
-    /// Files that the base has too.
+    /// Files that the base has at the same path.
     pub kept: Part,
+    /// Files all of whose chunks the base has.
+    pub local: Part,
     /// Files made by patches.
     pub patched: Part,
     /// Files made of records, and of chunks that the base has.
@@ -60,11 +62,17 @@ pub fn plan(store: &Store, base: Option<&ManifestFile>, target: &ManifestFile, s
     let (by_patch, rest): (Vec<u32>, Vec<u32>) = all.iter().partition(|entry| patched.contains(entry));
     let records_cost = |entries: &[u32]| records_len(store, target, entries, &known);
     let has_new = |entry: &u32| records_cost(&[*entry]).is_ok_and(|bytes| bytes > 0);
-    let (by_records, kept): (Vec<u32>, Vec<u32>) = rest.into_iter().partition(has_new);
+    let (by_records, here): (Vec<u32>, Vec<u32>) = rest.into_iter().partition(has_new);
+    let in_place = |entry: &u32| {
+        let old = base.find(target.path_of(*entry));
+        old.is_some_and(|old| base.file_of(old) == target.file_of(*entry))
+    };
+    let (kept, local): (Vec<u32>, Vec<u32>) = here.into_iter().partition(in_place);
     Ok(UpdatePlan {
         full_wire_bytes,
         chunk_wire_bytes: records_cost(&all)?,
         kept: part(target, &kept, 0),
+        local: part(target, &local, 0),
         patched: part(target, &by_patch, set.iter().map(|patch: &BuiltPatch| patch.len).sum()),
         records: part(target, &by_records, records_cost(&by_records)?),
     })
