@@ -22,7 +22,7 @@ use crate::net::clock;
 use crate::net::member::{self, Member};
 use crate::net::rate::Rate;
 use crate::net::task::Task;
-use crate::policy::Prefer;
+use crate::policy::{Prefer, Terms};
 use crate::protocol::fleet::{Endpoint, SiteMap};
 use crate::protocol::hello::Role;
 use crate::protocol::signed::{Signed, Statement};
@@ -179,15 +179,17 @@ impl Agent {
         }
     }
 
-    /// Makes or changes the job of a package so that it goes to `dest`, or where it is or belongs; durable on return.
+    /// Makes or changes the job of a package so that it goes to `dest`, or where it is or belongs, on `terms`; durable on return.
     ///
     /// # Errors
     /// It is installed elsewhere, something else is there, too many packages, or I/O.
-    pub(super) fn want(&self, package: PackageId, name: &Name, dest: Option<&Path>) -> Result<Arc<Job>> {
+    pub(super) fn want(&self, package: PackageId, name: &Name, dest: Option<&Path>, terms: Terms) -> Result<Arc<Job>> {
         if let Some(job) = self.job(package) {
             if let Some(dest) = dest {
                 self.move_job(&job, dest)?;
             }
+            job.account.agree(terms)?;
+            job.limit(terms);
             return Ok(job);
         }
         let dest = dest.map_or_else(|| self.folder.default_dest(name), Path::to_path_buf);
@@ -201,7 +203,10 @@ impl Agent {
             return Err(Error::Limit { what: "the number of installed packages", limit: PACKAGES_MAX });
         }
         let (job, _) = jobs.entry(package).or_insert_with(|| (Arc::new(Job::new(folder, record)), None));
-        Ok(Arc::clone(job))
+        let job = Arc::clone(job);
+        drop(jobs);
+        job.account.agree(terms)?;
+        Ok(job)
     }
 
     fn move_job(&self, job: &Job, dest: &Path) -> Result<()> {

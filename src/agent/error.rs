@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::domain::Name;
+use crate::domain::{Name, size};
 use crate::protocol::problem::Problem;
+
+/// What a new plan may cost, bytes.
+const ASK_AGAIN_BYTES: u64 = 64 << 10;
 
 /// The result of an agent's operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -76,6 +79,17 @@ pub enum Error {
         /// Why, and what to do.
         why: &'static str,
     },
+    /// It would cost more than it may.
+    #[error(transparent)]
+    Budget(OverBudget),
+    /// There is no plan to tell.
+    #[error("no plan for {package}: {reason}")]
+    Unplanned {
+        /// The package.
+        package: Name,
+        /// Why.
+        reason: String,
+    },
     /// All sources failed; each with its reason.
     #[error("{}", .0.join("; "))]
     Sources(Vec<String>),
@@ -115,6 +129,7 @@ impl Error {
             | Self::Destination { .. }
             | Self::Absent { .. }
             | Self::Limit { .. }
+            | Self::Budget(_)
             | Self::Refused(_) => true,
             Self::Store(error) => {
                 use consign_store::Error as E;
@@ -122,6 +137,18 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// Says whether only a person, or something new, can change it: it is not tried again by itself.
+    #[must_use]
+    pub const fn waits_for_a_person(&self) -> bool {
+        matches!(self, Self::Budget(_))
+    }
+
+    /// What to do about it, where that depends on numbers.
+    #[must_use]
+    pub fn next_step(&self) -> Option<String> {
+        if let Self::Budget(over) = self { Some(over.next_step()) } else { None }
     }
 
     /// Turns it into what the control socket carries.
@@ -138,6 +165,8 @@ impl Error {
             Self::Taken { .. } => (409, "taken", None),
             Self::Destination { .. } => (422, "destination", None),
             Self::Limit { .. } => (422, "limit", None),
+            Self::Budget(_) => (409, "over_budget", None),
+            Self::Unplanned { .. } => (409, "not_ready", Some("look with `consign agent status`, and ask again")),
             Self::Store(error) if error.is_disk_full() => {
                 (507, "disk_full", Some("free some space; what has arrived is kept and the install goes on"))
             }
@@ -147,6 +176,49 @@ impl Error {
             _ => (500, "failed", None),
         };
         let problem = Problem::new(status, code, self.to_string());
-        hint.map_or(problem.clone(), |text| problem.hint(text))
+        match self.next_step().or_else(|| hint.map(str::to_owned)) {
+            Some(text) => problem.hint(text),
+            None => problem,
+        }
+    }
+}
+
+/// An install would cost more than it may.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the install of {package} is {}: {} over the wire, {} have come, and {} may come in all (--max-bytes)",
+    if *begun { "stopped" } else { "not begun" },
+    planned_bytes.map_or_else(|| "more must come".to_owned(), |bytes| format!("{} must still come", size(bytes))),
+    size(*spent_bytes),
+    size(*max_bytes)
+)]
+pub struct OverBudget {
+    /// The package.
+    pub package: Name,
+    /// What has come already, bytes on the wire.
+    pub spent_bytes: u64,
+    /// What would still come; none if that is not known.
+    pub planned_bytes: Option<u64>,
+    /// What may come in all.
+    pub max_bytes: u64,
+    /// Content has arrived.
+    pub begun: bool,
+    /// Patches are under construction that could make it cheaper.
+    pub building: bool,
+}
+
+impl OverBudget {
+    /// What to do about it.
+    #[must_use]
+    pub fn next_step(&self) -> String {
+        // Asking again costs some metadata again.
+        let again = self.spent_bytes.min(ASK_AGAIN_BYTES);
+        let enough = self.planned_bytes.map(|planned| planned.saturating_add(self.spent_bytes).saturating_add(again));
+        let raise = match enough {
+            Some(bytes) => format!("install again with --max-bytes {}k or more", bytes.div_ceil(1 << 10)),
+            None => "install again with a larger --max-bytes".to_owned(),
+        };
+        let raise = if self.begun { format!("{raise}; what has arrived is kept") } else { raise };
+        if self.building { format!("{raise}, or without --urgent when the server has built its patches") } else { raise }
     }
 }

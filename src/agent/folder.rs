@@ -7,6 +7,8 @@
 //!     packages/NAME/        installed packages, unless --dest said otherwise
 //!     installs/ID/          a package's own
 //!       record.json         what is installed, see `record`
+//!       account.json        terms of the install under way, see `account`
+//!       count.json          what it has cost so far
 //!       HEX.manifest        verified manifests: the installed one, and the one being installed
 //!       work/               the assembly's
 //! ```
@@ -59,6 +61,14 @@ impl InstallFolder {
 
     pub(super) fn record(&self) -> PathBuf {
         self.0.join("record.json")
+    }
+
+    pub(super) fn account(&self) -> PathBuf {
+        self.0.join("account.json")
+    }
+
+    pub(super) fn count(&self) -> PathBuf {
+        self.0.join("count.json")
     }
 
     pub(super) fn work(&self) -> PathBuf {

@@ -4,6 +4,7 @@
 //! "which version" to "in place, verified", and a walk that is killed is taken up where it was. What never happens: content is believed that
 //! does not hash to a signed manifest, two processes work in one folder, a wait has no reason and no end.
 
+mod account;
 pub mod control;
 mod core;
 mod error;
@@ -20,7 +21,7 @@ mod trust;
 pub mod view;
 
 pub use self::core::{Agent, view_on_disk};
-pub use error::{Error, Result};
+pub use error::{Error, OverBudget, Result};
 pub use request::InstallRequest;
 pub use run::{Care, Running, run, start};
 

@@ -12,7 +12,7 @@ use crate::agent::error::{Error, Result};
 use crate::agent::folder::{Folder, InstallFolder};
 use crate::domain::{Millis, Name, PackageId};
 use crate::protocol::fleet::VersionInfo;
-use crate::protocol::report::Cost;
+use crate::protocol::report::{Cost, Traffic};
 
 /// Most packages of one agent.
 pub(super) const PACKAGES_MAX: usize = 4096;
@@ -37,6 +37,12 @@ pub(super) struct Record {
     /// What `installed` cost.
     #[serde(default)]
     pub(super) cost: Option<Cost>,
+    /// What went otherwise than planned when `installed` came.
+    #[serde(default)]
+    pub(super) notes: Vec<String>,
+    /// What all versions so far have cost.
+    #[serde(default)]
+    pub(super) totals: Traffic,
 }
 
 /// A version on its way from staged to in place.
@@ -49,7 +55,17 @@ pub(super) struct Switching {
 
 impl Record {
     pub(super) fn new(package: PackageId, name: Name, dest: PathBuf, since: Millis) -> Self {
-        Self { package, name, dest, installed: None, switching: None, since, cost: None }
+        Self {
+            package,
+            name,
+            dest,
+            installed: None,
+            switching: None,
+            since,
+            cost: None,
+            notes: Vec::new(),
+            totals: Traffic::default(),
+        }
     }
 
     /// Writes the record; durable on return.

@@ -135,5 +135,7 @@ fn install(view: PackageView) -> Option<InstallReport> {
         since: view.since,
         next_attempt: view.next_attempt,
         cost: if settled { view.cost } else { None },
+        notes: view.notes,
+        totals: Some(view.totals),
     })
 }

@@ -19,10 +19,10 @@ use crate::domain::{Name, PackageId};
 use crate::net::clock;
 use crate::net::meter::Reading;
 use crate::net::{Meter, blocking};
-use crate::policy::back_off_millis;
+use crate::policy::{Terms, back_off_millis};
 use crate::protocol::fleet::{PACKAGES_PATH, Resolution};
 use crate::protocol::problem::Problem;
-use crate::protocol::report::InstallState;
+use crate::protocol::report::{Cost, InstallState};
 
 /// How often progress is told, milliseconds.
 const TELL_MILLIS: u64 = 200;
@@ -43,6 +43,9 @@ pub struct InstallRequest {
     /// Only tell what would have to be fetched.
     #[serde(default)]
     pub plan: bool,
+    /// What to spare, and what it may cost.
+    #[serde(default)]
+    pub terms: Terms,
 }
 
 impl Agent {
@@ -68,8 +71,8 @@ impl Agent {
         if request.plan {
             return self.plan(known, package, name, request, replies).await;
         }
-        let (agent, wanted) = (Arc::clone(self), request.dest.clone());
-        let job = blocking::run("recording a wish", move || agent.want(package, &name, wanted.as_deref())).await??;
+        let (agent, wanted, terms) = (Arc::clone(self), request.dest.clone(), request.terms);
+        let job = blocking::run("recording a wish", move || agent.want(package, &name, wanted.as_deref(), terms)).await??;
         job.count(early);
         self.watch(&job, replies).await
     }
@@ -142,7 +145,11 @@ impl Agent {
                     return Ok(());
                 }
                 if let Some(code) = &seen.view.blocked {
-                    return Err(Error::Refused(Problem::new(409, code, seen.view.reason.unwrap_or_default())));
+                    let problem = Problem::new(409, code, seen.view.reason.unwrap_or_default());
+                    return Err(Error::Refused(match seen.view.changes_when {
+                        Some(step) => problem.hint(step),
+                        None => problem,
+                    }));
                 }
             }
             if shown.as_ref() != Some(&seen.view) {
@@ -169,13 +176,16 @@ impl Agent {
             // Recorded nowhere: a plan is no wish.
             Arc::new(Job::new(self.folder.install(package), Record::new(package, name, dest, clock::now())))
         });
-        let reply = match attempt(self, &job, &mut Effort::default(), Aim::Planned).await? {
-            Outcome::Planned(plan) => Reply::Planned(plan),
-            Outcome::Waiting { reason, .. } => Reply::Waiting { reason, next_attempt: clock::now() },
+        let plan = match attempt(self, &job, &mut Effort::default(), request.terms, Aim::Planned).await? {
+            Outcome::Planned(plan) => plan,
+            Outcome::Waiting { reason, .. } => return Err(Error::Unplanned { package: job.name(), reason }),
             // A plan looks at every file, so what is there already is planned too, at no cost; only an older offer ends here.
-            Outcome::Installed { .. } | Outcome::Current => Reply::Progress(Box::new(job.seen().view)),
+            Outcome::Installed { .. } | Outcome::Current => {
+                let reason = "a newer version is installed than any server offers".to_owned();
+                return Err(Error::Unplanned { package: job.name(), reason });
+            }
         };
-        let _ = replies.send(reply).await;
+        let _ = replies.send(Reply::Planned(plan)).await;
         Ok(())
     }
 }
@@ -192,5 +202,7 @@ fn installed(view: &PackageView, already: bool) -> Option<InstalledView> {
         source: view.source.clone().filter(|_| !already),
         already,
         cost: view.cost.unwrap_or_default(),
+        saved_bytes: view.cost.as_ref().map_or(0, Cost::saved_bytes),
+        notes: view.notes.clone(),
     })
 }

@@ -47,7 +47,7 @@ impl Trust {
     }
 
     /// Finds the signed release that `resolution` offers as `version`, asking the server of `client` for newer metadata unless what is known
-    /// covers it and is fresh.
+    /// covers it and is fresh. With `keep`, what was learned is durable.
     ///
     /// # Errors
     /// The version is not signed as offered, the metadata is refused, the server failed, or I/O.
@@ -56,6 +56,7 @@ impl Trust {
         resolution: &Resolution,
         version: &VersionInfo,
         client: &Client,
+        keep: bool,
     ) -> Result<TargetInfo> {
         let useless = |e: consign_store::id::IdError| Error::Useless {
             server: client.server().to_owned(),
@@ -63,10 +64,14 @@ impl Trust {
         };
         let manifest = version.manifest.parse::<ManifestId>().map_err(useless)?;
         let fresh = self.client.fresh_until().is_some_and(|until| until > self.now());
+        if keep {
+            // What a plan has learned.
+            self.keep().await?;
+        }
         if fresh && let Ok(target) = self.find(resolution, version, manifest, client.server()) {
             return Ok(target);
         }
-        self.update(client).await?;
+        self.update(client, keep).await?;
         self.find(resolution, version, manifest, client.server())
     }
 
@@ -88,10 +93,10 @@ impl Trust {
         Ok(target.clone())
     }
 
-    async fn update(&mut self, client: &Client) -> Result<()> {
+    async fn update(&mut self, client: &Client, keep: bool) -> Result<()> {
         let updated = self.fetch(client).await;
         // Also after a failure: what was verified until then holds.
-        let kept = self.keep().await;
+        let kept = if keep { self.keep().await } else { Ok(()) };
         updated.and(kept)
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{MachineId, Millis, Name, PackageId};
 use crate::protocol::fleet::VersionInfo;
-use crate::protocol::report::{Cost, InstallState};
+use crate::protocol::report::{Cost, InstallState, Traffic};
 
 /// A package on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,31 @@ pub struct PackageView {
     /// Trying again is of no use before a person has changed something; with the code of the problem.
     #[serde(default)]
     pub blocked: Option<String>,
+    /// What the version under way has cost so far.
+    #[serde(default)]
+    pub progress: Option<ProgressView>,
+    /// What the install under way may cost, bytes on the wire.
+    #[serde(default)]
+    pub max_bytes: Option<u64>,
+    /// What went otherwise than planned.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    /// What all versions so far have cost.
+    #[serde(default)]
+    pub totals: Traffic,
+}
+
+/// What a version under way has cost so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ProgressView {
+    /// Bytes of all response bodies.
+    pub wire_bytes: u64,
+    /// Raw bytes taken from what this machine has.
+    pub reused_bytes: u64,
+    /// Raw bytes made by patches.
+    pub patched_bytes: u64,
+    /// Raw bytes written: these, and what has come as records.
+    pub written_bytes: u64,
 }
 
 /// The connection to the server.
@@ -101,6 +126,12 @@ pub struct InstalledView {
     pub already: bool,
     /// What it cost.
     pub cost: Cost,
+    /// Bytes on the wire that a full download would have cost more.
+    #[serde(default)]
+    pub saved_bytes: u64,
+    /// What went otherwise than planned.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// What an install would bring.
@@ -124,6 +155,59 @@ pub struct PlanView {
     pub kept_bytes: u64,
     /// Of these: taken from what this machine has.
     pub reused_bytes: u64,
-    /// Of these: to be fetched, repeated content once.
+    /// Of these: made by patches.
+    #[serde(default)]
+    pub patched_bytes: u64,
+    /// Of these: to be fetched as records, repeated content once.
     pub fetched_bytes: u64,
+    /// What would travel for a machine that has nothing, bytes.
+    pub full_wire_bytes: u64,
+    /// What would travel without patches, bytes.
+    pub chunk_wire_bytes: u64,
+    /// What would travel, bytes.
+    pub planned_wire_bytes: u64,
+    /// All of it by kind.
+    pub parts: Vec<PlanPart>,
+    /// How far the patches are.
+    pub patches: PatchesView,
+    /// What it may cost at most, bytes on the wire.
+    pub max_bytes: Option<u64>,
+}
+
+/// One kind of what an install consists of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanPart {
+    /// `kept`, `local`, `patch`, `records`, `metadata`.
+    pub kind: String,
+    /// Files.
+    pub files: u64,
+    /// Their raw bytes.
+    pub raw_bytes: u64,
+    /// What travels for them, bytes.
+    pub wire_bytes: u64,
+}
+
+/// How far the patches for an install are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum PatchesView {
+    /// They are counted in the plan as far as they pay.
+    Ready {
+        /// How many there are.
+        offered: u64,
+        /// How many are taken.
+        taken: u64,
+    },
+    /// They are under construction, and not counted in the plan.
+    Building {
+        /// When they should be done.
+        until: Millis,
+        /// The install would wait for them.
+        waits: bool,
+    },
+    /// There are none.
+    None {
+        /// Why.
+        reason: String,
+    },
 }

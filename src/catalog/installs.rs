@@ -6,6 +6,7 @@ use super::Catalog;
 use super::error::{Result, Step, invalid};
 use super::machines;
 use super::sql::{Count, Json, row, rows, run};
+use super::traffic;
 use crate::domain::{Millis, PackageId};
 use crate::protocol::admin::MachineInstall;
 use crate::protocol::report::AgentReport;
@@ -15,7 +16,7 @@ const INSTALLS_MAX: usize = 10_000;
 
 impl Catalog {
     /// Replaces what is known of an agent's installs. Returns whether it did: a report whose sequence is not above the last one's
-    /// is ignored. Packages that the hub does not know are left out.
+    /// is ignored. Packages that the hub does not know are left out. What is new in the totals adds to those of the machine's site.
     ///
     /// # Errors
     /// [`super::Error::NotFound`] if the machine is unknown, [`super::Error::Invalid`] for too many installs; the database.
@@ -24,7 +25,7 @@ impl Catalog {
             if report.installs.len() > INSTALLS_MAX {
                 return Err(invalid("installs in a report", format!("there may be at most {INSTALLS_MAX}")));
             }
-            machines::by_id(tx, report.machine)?;
+            let machine = machines::by_id(tx, report.machine)?;
             let sql = "UPDATE machine SET report_sequence = ?2, reported = ?3, seen = max(seen, ?3)
                 WHERE id = ?1 AND (report_sequence IS NULL OR report_sequence < ?2) RETURNING 1";
             if row(tx, sql, (report.machine, Count(sequence), now), |_| Ok(()))?.is_none() {
@@ -35,6 +36,9 @@ impl Catalog {
                 let sql = "INSERT INTO install (machine, package, report) SELECT ?1, id, ?3 FROM package WHERE id = ?2
                     ON CONFLICT (machine, package) DO UPDATE SET report = excluded.report";
                 run(tx, sql, (report.machine, install.package, Json(install)))?;
+                if let Some(totals) = &install.totals {
+                    traffic::count(tx, (machine.id, machine.site), install.package, totals)?;
+                }
             }
             Ok(true)
         })

@@ -29,6 +29,7 @@ mod sql;
 mod status;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod tuf;
 mod tx;
 mod writer;

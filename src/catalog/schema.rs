@@ -10,7 +10,7 @@ use super::error::{Error, Fail, Result, Step};
 const APPLICATION_ID: i64 = 0x436e_7343;
 
 /// What turns version n into n + 1; append only.
-const STEPS: &[&str] = &[include_str!("schema/0001.sql")];
+const STEPS: &[&str] = &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
 
 /// Makes the tables in a database that has none.
 pub(super) fn create(connection: &mut Connection, path: &Path) -> Result<()> {

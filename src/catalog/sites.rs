@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row};
 
 use super::error::{Result, Step, conflict, invalid, not_found};
 use super::sql::{Count, Text, Word, row, rows, run};
+use super::traffic;
 use super::tx::{self, Tx};
 use super::{AdminWrite, Catalog};
 use crate::domain::{Name, SiteId};
@@ -68,6 +69,15 @@ impl Catalog {
             sites.into_iter().map(|site| view_with(db, site, &warnings)).collect()
         })
         .await
+    }
+
+    /// Returns one site by its name or id.
+    ///
+    /// # Errors
+    /// [`super::Error::NotFound`]; the database.
+    pub async fn site(&self, name: &str) -> Result<SiteView> {
+        let name = name.to_owned();
+        self.read("reading a site", move |db| view(db, find(db, &name)?)).await
     }
 
     /// Returns which servers serve a site, and the revision at which that was so. Servers that have not said where they listen
@@ -178,6 +188,7 @@ fn view_with(db: &Connection, site: SiteRow, warnings: &Warnings) -> Step<SiteVi
         subnets,
         servers: rows(db, servers, [site.id], |row| row.get(0))?,
         agents,
+        traffic: traffic::of_site(db, site.id)?,
         warnings: warnings.get(&site.id).cloned().unwrap_or_default(),
         id: site.id,
         name: site.name,

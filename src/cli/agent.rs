@@ -19,7 +19,7 @@ use crate::domain::Name;
 use crate::net::enrol::{self, JoinRequest, Joined};
 use crate::policy::Prefer;
 use crate::protocol::hello::Role;
-use crate::protocol::report::InstallState;
+use crate::protocol::report::{InstallState, Traffic};
 use crate::trust::JoinString;
 
 /// Where an agent lives unless told otherwise.
@@ -174,11 +174,22 @@ fn show(output: &Output, view: &AgentView) -> Result<(), CliError> {
     }
     output.line("")?;
     let rows = view.packages.iter().map(row).collect();
-    output.table(0, &["PACKAGE", "VERSION", "STATE", "WIRE", "REUSED", "KEPT", "WHERE"], rows)?;
+    output.table(0, &["PACKAGE", "VERSION", "STATE", "WIRE", "REUSED", "PATCHED", "WRITTEN", "SAVED", "WHERE"], rows)?;
     for package in &view.packages {
+        if let Some(line) = progress_line(package) {
+            output.line(&format!("  {}: {line}", package.name))?;
+        }
         if let Some(line) = reason_line(package) {
             output.line(&format!("  {}: {line}", package.name))?;
         }
+        for note in &package.notes {
+            output.line(&format!("  {}: {} {note}", package.name, output.paint(Paint::Busy, "note:")))?;
+        }
+    }
+    let totals = view.packages.iter().fold(Traffic::default(), |sum, package| sum.plus(&package.totals));
+    if totals.saved_bytes > 0 {
+        let (installs, saved) = (human::things(totals.installs, "install"), human::size(totals.saved_bytes));
+        output.line(&format!("{installs} so far, {saved} saved against full downloads"))?;
     }
     Ok(())
 }
@@ -213,9 +224,29 @@ fn row(package: &PackageView) -> Vec<Cell> {
         Cell::painted(word, paint),
         Cell::number(human::size(cost.wire_bytes)),
         Cell::number(human::size(cost.reused_bytes)),
-        Cell::number(human::size(cost.kept_bytes)),
+        Cell::number(human::size(cost.patched_bytes)),
+        Cell::number(human::size(cost.written_bytes)),
+        Cell::number(human::size(cost.saved_bytes())),
         Cell::from(package.dest.clone()),
     ]
+}
+
+/// Says how far a package is that is on its way.
+fn progress_line(package: &PackageView) -> Option<String> {
+    let progress = package.progress?;
+    let wanted =
+        package.wanted.as_ref().map(|wanted| format!("version {} on its way: ", version_words(wanted))).unwrap_or_default();
+    let records = match package.total_bytes {
+        0 => String::new(),
+        total => format!(", {} of {} of records", human::size(package.done_bytes), human::size(total)),
+    };
+    let budget = package.max_bytes.map(|max| format!(" of {} at most", human::size(max))).unwrap_or_default();
+    Some(format!(
+        "{wanted}{}{budget} over the wire, {} reused, {} patched{records}",
+        human::size(progress.wire_bytes),
+        human::size(progress.reused_bytes),
+        human::size(progress.patched_bytes)
+    ))
 }
 
 /// Says what a package waits for, if it does.

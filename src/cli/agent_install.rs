@@ -1,6 +1,7 @@
 //! `consign agent install`: asks the agent that runs, or is the agent for as long as it takes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,11 +13,13 @@ use super::agent::{FOLDER_DEFAULT, runtime, state_word};
 use super::error::CliError;
 use super::human;
 use super::output::{Output, Paint};
+use super::parts;
+use super::prefer::PreferWord;
 use super::progress::Bar;
 use crate::agent::control::{self, Ask, Reply};
-use crate::agent::view::{InstalledView, PackageView, PlanView};
-use crate::agent::{self, Care, InstallRequest};
-use crate::policy::Prefer;
+use crate::agent::view::{InstalledView, PackageView, PatchesView, PlanView};
+use crate::agent::{self, Agent, Care, InstallRequest};
+use crate::policy::{Prefer, Terms};
 use crate::protocol::report::InstallState;
 
 /// Between two looks for whoever holds the folder but does not answer yet, or no more.
@@ -38,15 +41,31 @@ pub struct Install {
     /// Give up waiting after this many seconds; a running agent goes on
     #[arg(long, value_name = "SECS", default_value_t = 600)]
     pub wait: u64,
-    /// Only show what would have to be fetched
+    /// Only show what would travel, by kind; nothing is changed
     #[arg(long)]
     pub plan: bool,
+    /// Never let more than this come over the wire, such as 20M; refused at once if that cannot be
+    #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
+    pub max_bytes: Option<u64>,
+    /// What to spare where there is a choice (default: what the agent runs with)
+    #[arg(long, value_enum)]
+    pub prefer: Option<PreferWord>,
+    /// Never wait for patches that are being built
+    #[arg(long, conflicts_with = "prefer")]
+    pub urgent: bool,
+}
+
+impl Install {
+    fn terms(&self) -> Terms {
+        Terms { prefer: self.prefer.map(Into::into), urgent: self.urgent, max_bytes: self.max_bytes }
+    }
 }
 
 /// Runs the command.
 pub fn run(install: &Install, context: &Context) -> Result<(), CliError> {
     let dest = install.dest.as_deref().map(|dest| std::path::absolute(dest).map_err(|error| CliError::io("find", dest, &error)));
-    let request = InstallRequest { package: install.package.clone(), dest: dest.transpose()?, plan: install.plan };
+    let request =
+        InstallRequest { package: install.package.clone(), dest: dest.transpose()?, plan: install.plan, terms: install.terms() };
     let runtime = runtime()?;
     let mut screen = Screen::new(&context.output);
     let ended = runtime.block_on(until_done(&install.agent_dir, &request, Duration::from_secs(install.wait), &mut screen));
@@ -79,10 +98,18 @@ async fn until_done(
                 Heard::Gone => {}
             }
         } else {
-            match agent::start(dir, Care::Asked, Prefer::Time) {
-                Ok(running) => {
-                    let reply = in_this_process(&running, request, deadline, screen).await;
-                    running.stop().await;
+            let started = if request.plan {
+                // A plan neither follows nor reports.
+                Agent::open(dir, Prefer::Time).map(Started::Opened)
+            } else {
+                agent::start(dir, Care::Asked, Prefer::Time).map(Started::Running)
+            };
+            match started {
+                Ok(started) => {
+                    let reply = in_this_process(started.agent(), request, deadline, screen).await;
+                    if let Started::Running(running) = started {
+                        running.stop().await;
+                    }
                     return reply;
                 }
                 Err(agent::Error::Store(error @ consign_store::Error::Locked(_))) if Instant::now() >= deadline => {
@@ -97,6 +124,21 @@ async fn until_done(
             return Ok(None);
         }
         sleep(TURN_WAIT).await;
+    }
+}
+
+/// The agent of this process.
+enum Started {
+    Opened(Arc<Agent>),
+    Running(agent::Running),
+}
+
+impl Started {
+    const fn agent(&self) -> &Arc<Agent> {
+        match self {
+            Self::Opened(agent) => agent,
+            Self::Running(running) => running.agent(),
+        }
     }
 }
 
@@ -120,13 +162,13 @@ async fn through_socket(mut asking: control::Asking, deadline: Instant, screen: 
 }
 
 async fn in_this_process(
-    running: &agent::Running,
+    agent: &Arc<Agent>,
     request: &InstallRequest,
     deadline: Instant,
     screen: &mut Screen<'_>,
 ) -> Result<Option<Reply>, CliError> {
     let (sender, mut replies) = mpsc::channel(REPLIES_MAX);
-    let agent = running.agent().clone();
+    let agent = Arc::clone(agent);
     let request = request.clone();
     let work = tokio::spawn(async move {
         let refused = agent.install(&request, &sender).await.err();
@@ -177,9 +219,12 @@ impl<'a> Screen<'a> {
         self.state = view.state;
         self.reason.clear();
         let from = view.source.as_deref().unwrap_or("the nearest server");
-        let word = match view.state {
-            InstallState::Fetching => format!("fetching from {from}"),
-            other => state_word(other).to_owned(),
+        let word = match (view.state, view.progress) {
+            (InstallState::Fetching, Some(progress)) if view.total_bytes > 0 => {
+                format!("fetching, {} came", human::size(progress.wire_bytes))
+            }
+            (InstallState::Fetching, _) => format!("fetching from {from}"),
+            (other, _) => state_word(other).to_owned(),
         };
         let output = self.output;
         self.bar.get_or_insert_with(|| Bar::start(output, &word)).show(&word, view.done_bytes, view.total_bytes);
@@ -218,38 +263,60 @@ fn show_installed(output: &Output, view: &InstalledView) -> Result<(), CliError>
         ));
     }
     output.line(&format!("{} {name} {version} in {}", output.paint(Paint::Good, "installed"), view.dest))?;
-    let source = view.source.as_ref().map(|source| format!(" from {source}")).unwrap_or_default();
     output.line(&format!(
-        "  {}: {} kept, {} reused, {} fetched{source}",
+        "  {}: {} kept, {} reused, {} patched, {} fetched; {} written",
         human::size(cost.total_bytes),
         human::size(cost.kept_bytes),
         human::size(cost.reused_bytes),
-        human::size(cost.fetched_bytes)
+        human::size(cost.patched_bytes),
+        human::size(cost.fetched_bytes),
+        human::size(cost.written_bytes)
     ))?;
+    let source = view.source.as_ref().map(|source| format!(" from {source}")).unwrap_or_default();
     output.line(&format!(
-        "  {} over the wire ({} metadata, {} content) in {}",
+        "  {} over the wire{source} ({} metadata, {} content) in {}",
         human::size(cost.wire_bytes),
         human::size(cost.metadata_bytes),
         human::size(cost.content_bytes),
         human::millis(cost.millis)
-    ))
+    ))?;
+    if view.saved_bytes > 0 {
+        output.line(&format!("  {} saved against a full download", human::size(view.saved_bytes)))?;
+    }
+    for note in &view.notes {
+        output.line(&format!("  {} {note}", output.paint(Paint::Busy, "note:")))?;
+    }
+    Ok(())
 }
 
 fn show_plan(output: &Output, view: &PlanView) -> Result<(), CliError> {
     output.line(&format!(
-        "{} version {} in {}, from {}",
+        "{} version {} in {}, from {}; nothing is changed by looking",
         output.paint(Paint::Bold, view.name.as_str()),
         view.version,
         view.dest,
         view.source
     ))?;
-    for (bytes, what) in [
-        (view.kept_bytes, "in place already"),
-        (view.reused_bytes, "taken from what this machine has"),
-        (view.fetched_bytes, "to fetch (repeated content once, before compression)"),
-        (view.total_bytes, "in all"),
-    ] {
-        output.line(&format!("  {:>10}  {what}", human::size(bytes)))?;
+    parts::table(output, &view.parts)?;
+    output.line(&parts::comparison(view.planned_wire_bytes, view.chunk_wire_bytes, view.full_wire_bytes))?;
+    output.line(&format!("  patches: {}", patches_words(&view.patches)))?;
+    let Some(max_bytes) = view.max_bytes else { return Ok(()) };
+    let (max, over) = (human::size(max_bytes), view.planned_wire_bytes > max_bytes);
+    let (word, paint) = if over { ("is over", Paint::Bad) } else { ("keeps", Paint::Good) };
+    output.line(&format!("  {} the budget of {max}", output.paint(paint, word)))
+}
+
+fn patches_words(patches: &PatchesView) -> String {
+    match patches {
+        PatchesView::Ready { offered: 0, .. } => "built; none is smaller than its records".to_owned(),
+        PatchesView::Ready { offered, taken } if offered == taken => format!("{} built, all taken", human::count(*offered)),
+        PatchesView::Ready { offered, taken } => {
+            format!("{taken} of {offered} taken; the others end later than records on this link")
+        }
+        PatchesView::Building { until, waits } => {
+            let then = if *waits { "an install would wait for them" } else { "an install would not wait; --prefer bytes does" };
+            format!("under construction until about {}, not counted here; {then}", human::time(*until))
+        }
+        PatchesView::None { reason } => format!("none: {reason}"),
     }
-    Ok(())
 }

@@ -4,24 +4,38 @@ use jiff::tz::TimeZone;
 
 use crate::domain::Millis;
 
-const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+pub use crate::domain::size;
 
-/// Shows a size with three significant digits: `17 B`, `1.5 KiB`, `120 MiB`.
-#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-pub fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
+/// Reads a size: bytes, or a number with a unit, `1.5 MiB`, `20M`, `300k`; a letter alone means 1024, 1024², 1024³.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let refuse = || format!("{text:?} is no size; write it like 300k, 20M or 1.5 GiB");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return Err(refuse()),
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(factor).ok_or_else(refuse);
     }
-    let name = UNITS[unit];
-    match value {
-        _ if unit == 0 => format!("{bytes} {name}"),
-        v if v < 9.995 => format!("{v:.2} {name}"),
-        v if v < 99.95 => format!("{v:.1} {name}"),
-        v => format!("{v:.0} {name}"),
+    let (whole, part) = number.split_once('.').ok_or_else(refuse)?;
+    // Nine digits behind the point are more than anybody means.
+    if part.is_empty() || part.len() > 9 || factor == 1 {
+        return Err(refuse());
     }
+    let scale = 10_u64.pow(u32::try_from(part.len()).map_err(|_| refuse())?);
+    let whole: u64 = whole.parse().map_err(|_| refuse())?;
+    let part: u64 = part.parse().map_err(|_| refuse())?;
+    let fraction = u64::try_from(u128::from(part) * u128::from(factor) / u128::from(scale)).map_err(|_| refuse())?;
+    whole.checked_mul(factor).and_then(|bytes| bytes.checked_add(fraction)).ok_or_else(refuse)
 }
 
 /// Shows a count with thin groups: `1 234 567`.
@@ -86,13 +100,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_three_digits() {
-        let shown: Vec<_> =
-            [0, 17, 999, 1000, 1536, 10_230, 1 << 20, 123 << 20, 1000 << 20, u64::MAX].into_iter().map(size).collect();
-        assert_eq!(
-            shown,
-            ["0 B", "17 B", "999 B", "0.98 KiB", "1.50 KiB", "9.99 KiB", "1.00 MiB", "123 MiB", "0.98 GiB", "16777216 TiB"]
-        );
+    fn sizes_are_read_with_and_without_units() {
+        let read: Vec<_> =
+            ["0", "17", "300k", "20M", "1.5 GiB", "2 MB", "0.5KiB"].map(parse_size).into_iter().flatten().collect();
+        assert_eq!(read, [0, 17, 300 << 10, 20 << 20, 3 << 29, 2_000_000, 512]);
+        for bad in ["", "M", "1.5", "1.", "-1", "1e6", "9 parsecs", "1.5.5M", "18446744073709551615k", "0.1234567890G"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod output;
 mod package;
 mod package_view;
 mod pair;
+mod parts;
 mod policy;
 mod prefer;
 mod process;

@@ -120,7 +120,7 @@ pub fn show(output: &Output, view: &PackageView) -> Result<(), CliError> {
     section(output, "installs", view.installs.is_empty(), "no machine has reported it")?;
     if !view.installs.is_empty() {
         let rows = view.installs.iter().map(install_row).collect();
-        output.table(2, &["MACHINE", "VERSION", "STATE", "SINCE", "WIRE", "TOOK", "REASON"], rows)?;
+        output.table(2, &["MACHINE", "VERSION", "STATE", "SINCE", "WIRE", "SAVED", "TOOK", "REASON"], rows)?;
     }
     Ok(())
 }
@@ -173,8 +173,9 @@ fn install_row(machine: &MachineInstall) -> Vec<Cell> {
         Cell::painted(word, paint),
         Cell::from(human::time(install.since)),
         Cell::number(install.cost.map(|cost| human::size(cost.wire_bytes)).unwrap_or_default()),
+        Cell::number(install.cost.map(|cost| human::size(cost.saved_bytes())).unwrap_or_default()),
         Cell::number(install.cost.map(|cost| human::millis(cost.millis)).unwrap_or_default()),
-        Cell::from(install.reason.as_ref().map(|reason| format!("{reason}{next}")).unwrap_or_default()),
+        Cell::from(install.reason.as_ref().map_or_else(|| install.notes.join("; "), |reason| format!("{reason}{next}"))),
     ]
 }
 

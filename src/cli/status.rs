@@ -3,6 +3,7 @@
 use super::admin::AdminClient;
 use super::error::CliError;
 use super::output::{Cell, Output, Paint};
+use super::site::{TRAFFIC_HEADING, traffic_row};
 use super::{Context, human};
 use crate::protocol::admin::{HubStatus, STATUS_PATH};
 
@@ -30,6 +31,14 @@ fn show(output: &Output, status: &HubStatus) -> Result<(), CliError> {
     ))?;
     if let Some(bytes) = status.memory_bytes {
         output.line(&format!("  anonymous memory {}", human::size(bytes)))?;
+    }
+    if !status.traffic.is_empty() {
+        output.line("")?;
+        let heading = [&["SITE"][..], &TRAFFIC_HEADING].concat();
+        let rows =
+            status.traffic.iter().map(|site| [vec![Cell::from(site.site.to_string())], traffic_row(&site.totals)].concat());
+        output.table(0, &heading, rows.collect())?;
+        output.line("  since the first install; saved: what full downloads would have cost more")?;
     }
     output.line("")?;
     if status.waits.is_empty() {

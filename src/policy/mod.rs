@@ -5,9 +5,11 @@ mod offer;
 mod prefer;
 mod rights;
 mod sites;
+mod terms;
 
 pub use back_off::back_off_millis;
 pub use offer::{Ask, Offer, Source, codebases_for};
 pub use prefer::{Prefer, patch_pays, patience};
 pub use rights::may_read;
 pub use sites::{Overlap, overlaps, site_of};
+pub use terms::{Terms, Verdict};

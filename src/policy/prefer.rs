@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// What a machine spares where it can choose between patches, which may have to be waited for and take time to apply, and records at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Prefer {
     /// Time: patches only where that ends sooner than fetching records would.
     #[default]
@@ -13,7 +16,7 @@ pub enum Prefer {
 }
 
 /// Longest wait for patches.
-const PATIENCE_MAX: Duration = Duration::from_mins(10);
+pub(super) const PATIENCE_MAX: Duration = Duration::from_mins(10);
 /// Records are about this much smaller than the files in them.
 const RECORDS_SHRINK: u64 = 3;
 /// What a core makes of a patch in a second, bytes of target: measured on builds of native programs, where much is coded.

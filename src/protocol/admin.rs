@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{CodebaseState, CollectionId, MachineId, Millis, Name, PackageId, PolicyId, SiteId};
 use crate::protocol::fleet::{HubFallback, VersionInfo};
 use crate::protocol::hello::Role;
-use crate::protocol::report::InstallReport;
+use crate::protocol::report::{InstallReport, Traffic};
 
 /// `POST` [`PackageAdd`] → [`PackageView`]; `GET` → list of [`PackageView`]; `GET /{name or id}` → [`PackageView`];
 /// `POST /{name or id}/refresh` [`RefreshRequest`] → [`PackageView`].
 pub const PACKAGES_PATH: &str = "/v1/admin/packages";
 /// `POST` [`RefreshRequest`] → list of [`PackageView`].
 pub const REFRESH_ALL_PATH: &str = "/v1/admin/refresh-all";
-/// `POST` [`SiteAdd`] → [`SiteView`]; `GET` → list of [`SiteView`].
+/// `POST` [`SiteAdd`] → [`SiteView`]; `GET` → list of [`SiteView`]; `GET /{name or id}` → [`SiteView`].
 pub const SITES_PATH: &str = "/v1/admin/sites";
 /// `POST` [`SubnetAdd`] → [`SiteView`].
 pub const SUBNETS_PATH: &str = "/v1/admin/subnets";
@@ -208,6 +208,9 @@ pub struct SiteView {
     pub servers: Vec<Name>,
     /// How many agents it has.
     pub agents: u64,
+    /// What its agents' installs have cost, and saved against full downloads; rises only.
+    #[serde(default)]
+    pub traffic: Traffic,
     /// Things an admin should know, such as subnets that overlap.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -330,8 +333,21 @@ pub struct HubStatus {
     pub revision: u64,
     /// Everything that waits: queues with depth and oldest item, timers with their end.
     pub waits: Vec<Wait>,
+    /// What installs have cost, a site; sites without any are left out.
+    #[serde(default)]
+    pub traffic: Vec<SiteTraffic>,
     /// Anonymous resident memory now, bytes, where the system tells.
     pub memory_bytes: Option<u64>,
+}
+
+/// What a site's installs have cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteTraffic {
+    /// The site.
+    pub site: Name,
+    /// Sums since its first install.
+    #[serde(flatten)]
+    pub totals: Traffic,
 }
 
 /// Something that waits, with the reason and the end.

@@ -1,64 +1,91 @@
 //! The content of a chosen version: opened once an attempt, filled from one source after the other.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use consign_store::chunk::record::VerifiedRecord;
+use consign_store::error::At as _;
 use consign_store::manifest::file::ManifestFile;
 use consign_store::restore::{Assembly, Seed, Tally, Target};
 use consign_store::{ManifestId, fsx};
+use tempfile::TempDir;
 
+use super::Aim;
 use crate::agent::error::{Error, Result};
 use crate::agent::folder::InstallFolder;
 use crate::agent::job::{Effort, Job};
 use crate::agent::record::{Record, manifest_of};
-use crate::agent::view::PlanView;
 use crate::net::fetch::{Fetched, Sink, fetch_chunks, fetch_manifest, fetch_recipes};
 use crate::net::rate::Rate;
 use crate::net::{Client, blocking};
-use crate::protocol::fleet::VersionInfo;
 use crate::trust::tuf::TargetInfo;
 
 /// The target tree and what it takes content from.
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) assembly: Arc<Assembly>,
-    pub(super) seeds: Vec<Seed>,
+    pub(super) seeds: Arc<Vec<Seed>>,
     pub(super) local_taken: bool,
+    /// The work folder of what is installed.
+    pub(super) work: PathBuf,
+    /// Where a plan does its work; gone with it.
+    _scratch: Option<TempDir>,
+}
+
+/// Where the files of an attempt are.
+struct Site {
+    manifest: PathBuf,
+    target: Target,
+    scratch: Option<TempDir>,
+}
+
+impl Site {
+    /// The package's own folder, for an install.
+    fn own(job: &Job, record: &Record, id: ManifestId) -> consign_store::Result<Self> {
+        fsx::create_dir_durable(job.folder.path())?;
+        let target = Target { dest: record.dest.clone(), work: job.folder.work(), update: record.installed.is_some() };
+        Ok(Self { manifest: job.folder.manifest(id), target, scratch: None })
+    }
+
+    /// A temporary folder, for a plan: it changes nothing.
+    fn scratch(id: ManifestId) -> consign_store::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("consign-plan-").tempdir().at("create a folder in", std::env::temp_dir())?;
+        let target = Target { dest: dir.path().join("dest"), work: dir.path().join("work"), update: false };
+        Ok(Self { manifest: dir.path().join(format!("{}.manifest", id.to_hex())), target, scratch: Some(dir) })
+    }
 }
 
 impl Content {
-    /// Opens the assembly of the version `target`, fetching its manifest from `client` unless it is here.
+    /// Opens the assembly of the version `target`, fetching its manifest from `client` unless it is here; in a temporary folder for a plan.
     ///
     /// # Errors
     /// The source failed or lied, the manifest is not the signed one, the destination is in the way, or I/O.
-    pub(super) async fn open(job: &Job, record: &Record, target: &TargetInfo, client: &Client) -> Result<Self> {
-        let folder = job.folder.clone();
-        blocking::run("making a folder", move || fsx::create_dir_durable(folder.path())).await??;
-        let path = job.folder.manifest(target.manifest);
+    pub(super) async fn open(job: &Job, record: &Record, target: &TargetInfo, client: &Client, aim: Aim) -> Result<Self> {
         let id = target.manifest;
+        let site = if aim == Aim::Planned { Site::scratch(id)? } else { Site::own(job, record, id)? };
         let installed = installed(job, record);
-        let manifest = if let Some(manifest) = open_manifest(path.clone(), id).await? {
+        let manifest = if let Some(manifest) = open_manifest(job.folder.manifest(id), id).await? {
             manifest
         } else {
             let base = match installed.clone() {
                 Some(seed) => open_manifest(seed.manifest, seed.id).await?.map(Arc::new),
                 None => None,
             };
-            fetch_manifest(client, id, target.length, base, &path).await?.0
+            fetch_manifest(client, id, target.length, base, &site.manifest).await?.0
         };
-        let sha256 = target.sha256;
-        let at = Target { dest: record.dest.clone(), work: job.folder.work(), update: record.installed.is_some() };
+        let (sha256, work) = (target.sha256, job.folder.work());
         let opened = blocking::run("opening an assembly", move || {
             if manifest.sha256() != sha256 {
                 return Ok(None);
             }
-            let assembly = Assembly::open(&at, manifest)?;
+            let assembly = Assembly::open(&site.target, manifest)?;
             let seeds: Vec<Seed> = installed.into_iter().filter_map(SeedFiles::open).collect();
             assembly.learn_recipes(&seeds)?;
-            Ok::<_, consign_store::Error>(Some(Self { assembly: Arc::new(assembly), seeds, local_taken: false }))
+            let (assembly, seeds) = (Arc::new(assembly), Arc::new(seeds));
+            Ok::<_, consign_store::Error>(Some(Self { assembly, seeds, local_taken: false, work, _scratch: site.scratch }))
         });
         opened.await??.ok_or_else(|| Error::Unsigned {
             server: client.server().to_owned(),
@@ -68,15 +95,15 @@ impl Content {
         })
     }
 
-    /// Fetches the recipes that are missing.
+    /// Fetches the recipes that are missing, but for the files `patched`: what patches make needs none.
     ///
     /// # Errors
     /// The source failed, lied, or left some out; or I/O.
-    pub(super) async fn fetch_recipes(&self, client: &Client, effort: &mut Effort) -> Result<()> {
+    pub(super) async fn fetch_recipes(&self, client: &Client, patched: &HashSet<u32>, effort: &mut Effort) -> Result<()> {
         if self.local_taken {
             return Ok(());
         }
-        let missing = self.missing_recipes().await?;
+        let missing = self.missing_recipes(patched).await?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -86,12 +113,17 @@ impl Content {
         });
         let fetched = fetch_recipes(client, self.assembly.manifest(), &missing, sink, &AtomicU64::new(0)).await;
         counted(fetched, effort)?;
-        self.all_came(self.missing_recipes().await?.is_empty(), client, "recipes")
+        self.all_came(self.missing_recipes(patched).await?.is_empty(), client, "recipes")
     }
 
-    async fn missing_recipes(&self) -> Result<Vec<std::ops::Range<u32>>> {
+    async fn missing_recipes(&self, patched: &HashSet<u32>) -> Result<Vec<std::ops::Range<u32>>> {
         let assembly = Arc::clone(&self.assembly);
-        Ok(blocking::run("looking for recipes", move || assembly.missing_recipes()).await?)
+        let missing = blocking::run("looking for recipes", move || assembly.missing_recipes()).await?;
+        if patched.is_empty() {
+            return Ok(missing);
+        }
+        let wanted = missing.into_iter().flatten().filter(|entry| !patched.contains(entry));
+        Ok(wanted.map(|entry| entry..entry + 1).collect())
     }
 
     /// Takes what this machine has: files in place, what an interrupted run staged, content of the installed version.
@@ -105,7 +137,18 @@ impl Content {
         let (mut assembly, seeds) = (sole(self.assembly)?, self.seeds);
         let taken = blocking::run("taking what is here", move || assembly.take_local(&seeds).map(|()| assembly)).await??;
         job.show_total(taken.missing_bytes());
-        Ok(Self { assembly: Arc::new(taken), seeds: Vec::new(), local_taken: true })
+        job.show_taken(&taken.tally());
+        let seeds = Arc::default();
+        Ok(Self { assembly: Arc::new(taken), seeds, local_taken: true, work: self.work, _scratch: None })
+    }
+
+    /// Gives up what was begun and holds nothing yet.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) async fn discard(self) -> Result<()> {
+        let assembly = sole(self.assembly)?;
+        Ok(blocking::run("clearing a staging folder", move || assembly.discard()).await??)
     }
 
     /// Fetches the chunks that are missing, verified and written as they arrive.
@@ -129,7 +172,7 @@ impl Content {
         self.all_came(self.missing().await?.is_empty(), client, "chunks")
     }
 
-    async fn missing(&self) -> Result<Vec<std::ops::Range<u32>>> {
+    pub(super) async fn missing(&self) -> Result<Vec<std::ops::Range<u32>>> {
         let assembly = Arc::clone(&self.assembly);
         Ok(blocking::run("looking for chunks", move || assembly.missing()).await?)
     }
@@ -151,23 +194,6 @@ impl Content {
     pub(super) async fn finish(self) -> Result<Tally> {
         let assembly = sole(self.assembly)?;
         Ok(blocking::run("putting a version in place", move || assembly.finish()).await??)
-    }
-
-    /// Tells what the version would cost.
-    pub(super) fn plan(&self, record: &Record, version: &VersionInfo, source: &str) -> PlanView {
-        let tally = self.tally();
-        PlanView {
-            package: record.package,
-            name: record.name.clone(),
-            version: version.version,
-            dest: record.dest.display().to_string(),
-            source: source.to_owned(),
-            files: tally.files,
-            total_bytes: tally.bytes,
-            kept_bytes: tally.kept_bytes,
-            reused_bytes: tally.seed_bytes + tally.resumed_bytes,
-            fetched_bytes: self.assembly.missing_bytes(),
-        }
     }
 }
 

@@ -6,17 +6,23 @@
 mod content;
 mod patches;
 mod place;
+mod plan;
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use consign_store::ManifestId;
 
 use crate::agent::core::Agent;
-use crate::agent::error::{Error, Result};
+use crate::agent::error::{Error, OverBudget, Result};
 use crate::agent::job::{Effort, Job};
 use crate::agent::record::Record;
 use crate::agent::view::PlanView;
 use crate::domain::Millis;
 use crate::net::Client;
+use crate::net::fetch::full_cost;
+use crate::policy::Terms;
 use crate::protocol::fleet::{Endpoint, PACKAGES_PATH, Resolution, VersionInfo};
 use crate::trust::tuf::TargetInfo;
 use content::Content;
@@ -67,9 +73,11 @@ struct Walk<'a> {
     job: &'a Job,
     record: &'a mut Record,
     effort: &'a mut Effort,
+    terms: Terms,
     aim: Aim,
     chosen: Option<Chosen>,
     content: Option<Content>,
+    plan: Option<Box<PlanView>>,
     /// Sources that failed, with their reason.
     failures: Vec<Error>,
     waiting: Option<Resolution>,
@@ -80,12 +88,36 @@ struct Walk<'a> {
 ///
 /// # Errors
 /// This machine cannot take it, or every source failed; what is staged is kept for the next attempt.
-pub(super) async fn attempt(agent: &Agent, job: &Job, effort: &mut Effort, aim: Aim) -> Result<Outcome> {
+pub(super) async fn attempt(agent: &Agent, job: &Job, effort: &mut Effort, terms: Terms, aim: Aim) -> Result<Outcome> {
+    if aim != Aim::Planned {
+        effort.limit(terms);
+    }
+    let ended = walk(agent, job, effort, terms, aim).await;
+    match (ended, terms.max_bytes) {
+        (Err(Error::Net(crate::net::Error::OverBudget { .. })), Some(max_bytes)) => {
+            let (package, spent_bytes) = (job.name(), effort.spent_wire());
+            let over = OverBudget {
+                package,
+                spent_bytes,
+                planned_bytes: None,
+                max_bytes,
+                begun: effort.content_bytes > 0,
+                building: false,
+            };
+            Err(Error::Budget(over))
+        }
+        (ended, _) => ended,
+    }
+}
+
+async fn walk(agent: &Agent, job: &Job, effort: &mut Effort, terms: Terms, aim: Aim) -> Result<Outcome> {
     let mut record = job.record.lock().await;
-    place::settle_interrupted(job, &mut record).await?;
+    if aim != Aim::Planned {
+        place::settle_interrupted(job, &mut record).await?;
+    }
     let record = &mut *record;
-    let (chosen, content, failures, waiting) = (None, None, Vec::new(), None);
-    let mut walk = Walk { agent, job, record, effort, aim, chosen, content, failures, waiting, absent: false };
+    let (chosen, content, plan, failures, waiting) = (None, None, None, Vec::new(), None);
+    let mut walk = Walk { agent, job, record, effort, terms, aim, chosen, content, plan, failures, waiting, absent: false };
     let map = agent.link().map;
     if map.expires <= agent.trust.lock().await.now() {
         return Ok(Walk::wait_for_map(map.expires));
@@ -98,7 +130,7 @@ pub(super) async fn attempt(agent: &Agent, job: &Job, effort: &mut Effort, aim: 
     walk.give_up()
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     /// Asks one server where the package is, and fetches from the codebases it names; `None` if that came to nothing.
     ///
     /// # Errors
@@ -121,6 +153,11 @@ impl Walk<'_> {
         if self.has(&version) {
             return Ok(Some(Outcome::Current));
         }
+        if self.aim == Aim::Current
+            && let Some(over) = self.effort.refused_before(&version, self.terms)
+        {
+            return Err(Error::Budget(over));
+        }
         if resolution.codebases.is_empty() {
             self.waiting.get_or_insert(resolution);
             return Ok(None);
@@ -133,7 +170,7 @@ impl Walk<'_> {
             let client = if source == server { client.clone() } else { self.client(source)? };
             let fetched = self.fetch_from(&client).await;
             if self.noted(fetched)? {
-                return self.arrive(&client).await.map(Some);
+                return self.arrive().await.map(Some);
             }
         }
         Ok(None)
@@ -160,7 +197,8 @@ impl Walk<'_> {
         }
         self.job.show_fetching(&version, client.server());
         self.effort.begun.get_or_insert_with(Instant::now);
-        let target = self.agent.trust.lock().await.release(resolution, &version, client).await?;
+        let keep = self.aim != Aim::Planned;
+        let target = self.agent.trust.lock().await.release(resolution, &version, client, keep).await?;
         self.chosen = Some(Chosen { version, target });
         Ok(())
     }
@@ -187,14 +225,25 @@ impl Walk<'_> {
         self.job.show_fetching(&chosen.version, client.server());
         let content = match self.content.take() {
             Some(content) => content,
-            None => Content::open(self.job, self.record, &chosen.target, client).await?,
+            None => Content::open(self.job, self.record, &chosen.target, client, self.aim).await?,
         };
-        let choice = Choice { prefer: self.agent.prefer, rate: &self.agent.rate };
-        let content = match self.aim {
-            Aim::Planned => content,
-            Aim::Current | Aim::Verified => content.take_patches(client, self.job, choice, self.effort).await?,
+        let manifest = chosen.target.manifest;
+        self.ask_full_cost(client, manifest).await?;
+        if self.aim == Aim::Planned {
+            return self.make_plan(content, client).await;
+        }
+        let choice = self.choice();
+        let offer = match content.agree(client, self.job, choice, self.effort).await {
+            Ok(offer) => offer,
+            Err(error) => {
+                if matches!(error, Error::Budget(_)) {
+                    content.discard().await?;
+                }
+                return Err(error);
+            }
         };
-        let recipes = content.fetch_recipes(client, self.effort).await;
+        let content = content.take_patches(client, self.job, (offer, self.terms), self.effort).await?;
+        let recipes = content.fetch_recipes(client, &HashSet::new(), self.effort).await;
         let content = match recipes {
             Ok(()) => content.take_local(self.job).await?,
             Err(error) => {
@@ -203,20 +252,46 @@ impl Walk<'_> {
             }
         };
         let content = self.content.insert(content);
-        if self.aim != Aim::Planned {
-            content.fetch_chunks(client, self.job, &self.agent.rate, self.effort).await?;
+        content.check_records(client, self.job, self.terms, self.effort).await?;
+        content.fetch_chunks(client, self.job, &self.agent.rate, self.effort).await
+    }
+
+    fn choice(&self) -> Choice<'a> {
+        Choice { prefer: self.agent.prefer, terms: self.terms, rate: &self.agent.rate }
+    }
+
+    /// Learns what a full download would cost, once; that a server cannot say it is no error.
+    async fn ask_full_cost(&mut self, client: &Client, manifest: ManifestId) -> Result<()> {
+        if self.effort.full_wire_bytes == 0 {
+            match full_cost(client, manifest).await {
+                Ok(bytes) => self.effort.full_wire_bytes = bytes,
+                Err(error @ crate::net::Error::OverBudget { .. }) => return Err(error.into()),
+                Err(error) => tracing::debug!(%error, "no word of what a full download costs"),
+            }
         }
         Ok(())
     }
 
+    /// Tells what an install would bring, and brings nothing.
+    async fn make_plan(&mut self, content: Content, client: &Client) -> Result<()> {
+        let Some(chosen) = &self.chosen else { return Ok(()) };
+        let choice = self.choice();
+        let offer = content.offer(client, self.job, choice, Duration::ZERO).await?;
+        let plan = content.plan(client, offer, self.effort).await?;
+        let waits = content.would_wait(choice, &plan, self.effort);
+        let what = (&*self.record, &chosen.version);
+        self.plan = Some(Box::new(plan::view(&plan, what, client.server(), self.effort, choice, waits)));
+        Ok(())
+    }
+
     /// Everything is here: puts it in place, or tells the plan.
-    async fn arrive(&mut self, source: &Client) -> Result<Outcome> {
+    async fn arrive(&mut self) -> Result<Outcome> {
+        if let Some(plan) = self.plan.take() {
+            return Ok(Outcome::Planned(plan));
+        }
         let (Some(chosen), Some(content)) = (self.chosen.take(), self.content.take()) else {
             return Err(Error::Sources(vec!["the walk ended before it began".to_owned()]));
         };
-        if self.aim == Aim::Planned {
-            return Ok(Outcome::Planned(Box::new(content.plan(self.record, &chosen.version, source.server()))));
-        }
         place::put(self.job, self.record, self.effort, chosen.version, content).await
     }
 
@@ -249,7 +324,7 @@ impl Walk<'_> {
 fn is_ours(error: &Error) -> bool {
     match error {
         Error::Net(crate::net::Error::Store(error)) => matches!(error, consign_store::Error::Io { .. }),
-        Error::Net(crate::net::Error::Stopped(_)) => true,
+        Error::Net(crate::net::Error::Stopped(_) | crate::net::Error::OverBudget { .. }) => true,
         Error::Net(_) | Error::Unsigned { .. } | Error::Useless { .. } => false,
         Error::Trust(error) => matches!(error, crate::trust::Error::Io { .. }),
         _ => true,

@@ -5,101 +5,166 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use consign_store::error::At as _;
 use consign_store::{FileDigest, ManifestId, delta, fsx};
 
 use super::content::{Content, counted, sole};
-use crate::agent::error::Result;
+use crate::agent::error::{Error, OverBudget, Result};
 use crate::agent::job::{Effort, Job};
 use crate::domain::Millis;
-use crate::net::fetch::{await_patches, fetch_patch};
+use crate::net::fetch::{await_answer, fetch_patch};
 use crate::net::rate::Rate;
-use crate::net::{Client, blocking};
-use crate::policy::{Prefer, patch_pays, patience};
-use crate::protocol::patches::PatchInfo;
+use crate::net::{Client, blocking, clock};
+use crate::policy::{Prefer, Terms, patch_pays};
+use crate::protocol::patches::{PatchAnswer, PatchInfo};
 
 /// What decides between patches and records.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Choice<'a> {
+    /// The machine's own choice.
     pub(super) prefer: Prefer,
+    pub(super) terms: Terms,
     pub(super) rate: &'a Rate,
 }
 
-impl Content {
-    /// Makes what patches can make of the installed version; what is left is for records.
-    ///
-    /// # Errors
-    /// This machine's disk; a patch that cannot be had or used is no error.
-    pub(super) async fn take_patches(self, client: &Client, job: &Job, choice: Choice<'_>, effort: &mut Effort) -> Result<Self> {
-        let target = self.assembly.manifest().id();
-        let Some(base) = self.seeds.first().map(|seed| seed.manifest.id()).filter(|base| *base != target && !self.local_taken)
-        else {
-            return Ok(self);
-        };
-        let set = match self.patch_set(client, job, choice, (base, target)).await {
-            Ok(set) => set,
-            Err(error) => {
-                tracing::warn!(%error, "no word of patches; fetching records instead");
-                return Ok(self);
-            }
-        };
-        let mut content = self;
-        for info in set {
-            if !content.pays(&info, choice) {
-                continue;
-            }
-            content = content.take_patch(client, job, (base, target), info, effort).await?;
-        }
-        Ok(content)
+/// From which version to which.
+type Pair = (ManifestId, ManifestId);
+
+/// What a server has of patches.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) answer: PatchAnswer,
+    /// Those that are worth taking.
+    pub(super) take: Vec<PatchInfo>,
+}
+
+impl Offer {
+    fn none(reason: &str) -> Self {
+        Self { answer: PatchAnswer::None { reason: reason.to_owned() }, take: Vec::new() }
     }
 
-    /// The patches that there are, or will be in a time that is worth waiting.
-    async fn patch_set(
-        &self,
+    /// What the patches that are taken cost, bytes.
+    pub(super) fn patch_bytes(&self) -> u64 {
+        self.take.iter().fold(0, |sum: u64, info| sum.saturating_add(info.len))
+    }
+}
+
+impl Content {
+    /// The versions that patches would lead from and to; none for a first install, or when it is too late for patches.
+    fn pair(&self) -> Option<Pair> {
+        let target = self.assembly.manifest().id();
+        let base = self.seeds.first().map(|seed| seed.manifest.id())?;
+        (base != target && !self.local_taken).then_some((base, target))
+    }
+
+    /// How long patches under construction are worth waiting for.
+    pub(super) fn patience(&self, choice: Choice<'_>) -> Duration {
+        let seed = self.seeds.first().filter(|_| !choice.terms.urgent);
+        let changed = seed.map_or(0, |seed| delta::changed_bytes(&seed.manifest, self.assembly.manifest()));
+        choice.terms.patience(choice.prefer, changed, choice.rate.bytes_per_sec())
+    }
+
+    /// Finds out which patches there are, or will be within `patience`.
+    ///
+    /// # Errors
+    /// The budget is used up; that there is no word of patches is no error.
+    pub(super) async fn offer(&self, client: &Client, job: &Job, choice: Choice<'_>, patience: Duration) -> Result<Offer> {
+        let Some((base, target)) = self.pair() else {
+            let why =
+                if self.seeds.is_empty() { "no version is installed to make them from" } else { "this version is installed" };
+            return Ok(Offer::none(why));
+        };
+        let mut until = clock::now();
+        let tell = |end| {
+            until = end;
+            show_wait(job, client, end);
+        };
+        let mut hurries = job.account.hurries();
+        let answered = tokio::select! {
+            answered = await_answer(client, base, target, patience, tell) => answered,
+            Ok(()) = hurries.changed() => Ok(PatchAnswer::Building { until }),
+        };
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(error @ crate::net::Error::OverBudget { .. }) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "no word of patches; fetching records instead");
+                return Ok(Offer::none(&error.to_string()));
+            }
+        };
+        job.show_waited();
+        let take = match &answer {
+            PatchAnswer::Ready { set } => {
+                let worth = |info: &&PatchInfo| self.pays(info, choice) && !job.account.is_useless(&info.digest);
+                set.iter().filter(worth).cloned().collect()
+            }
+            _ => Vec::new(),
+        };
+        Ok(Offer { answer, take })
+    }
+
+    /// Makes what the patches of `offer` can make of the installed version; what is left is for records.
+    ///
+    /// # Errors
+    /// This machine's disk, [`Error::Budget`]; a patch that cannot be had or used is no error.
+    pub(super) async fn take_patches(
+        self,
         client: &Client,
         job: &Job,
-        choice: Choice<'_>,
-        (base, target): (ManifestId, ManifestId),
-    ) -> crate::net::Result<Vec<PatchInfo>> {
-        let changed = delta::changed_bytes(&self.seeds[0].manifest, self.assembly.manifest());
-        let patience = patience(choice.prefer, changed, choice.rate.bytes_per_sec());
-        await_patches(client, base, target, patience, |until| show_wait(job, client, until)).await
+        (offer, terms): (Offer, Terms),
+        effort: &mut Effort,
+    ) -> Result<Self> {
+        let Some(pair) = self.pair() else { return Ok(self) };
+        let mut content = self;
+        for info in offer.take {
+            let targets = info.targets.clone();
+            let asked = Arc::clone(&content.assembly);
+            if !blocking::run("looking at what is staged", move || asked.wants_patched(&targets)).await? {
+                continue;
+            }
+            if let Some(max_bytes) = terms.max_bytes.filter(|_| !terms.allows(effort.spent_wire(), info.len)) {
+                let (package, spent_bytes, planned_bytes) = (job.name(), effort.spent_wire(), Some(info.len));
+                let over = OverBudget { package, spent_bytes, planned_bytes, max_bytes, begun: true, building: false };
+                return Err(Error::Budget(over));
+            }
+            content = content.take_patch(client, job, pair, info, effort).await?;
+            job.show_taken(&content.tally());
+        }
+        Ok(content)
     }
 
     fn pays(&self, info: &PatchInfo, choice: Choice<'_>) -> bool {
         let manifest = self.assembly.manifest();
         let raw = info.targets.iter().filter_map(|entry| manifest.file_of(*entry)).map(|(size, ..)| size).sum();
-        patch_pays(choice.prefer, info.len, info.records_len, raw, info.folded_bytes, choice.rate.bytes_per_sec())
+        let prefer = choice.terms.prefer(choice.prefer);
+        patch_pays(prefer, info.len, info.records_len, raw, info.folded_bytes, choice.rate.bytes_per_sec())
     }
 
     /// Fetches one patch and applies it.
     async fn take_patch(
-        self,
+        mut self,
         client: &Client,
         job: &Job,
-        (base, target): (ManifestId, ManifestId),
+        (base, target): Pair,
         info: PatchInfo,
         effort: &mut Effort,
     ) -> Result<Self> {
         let Ok(digest) = info.digest.parse::<FileDigest>() else { return Ok(self) };
-        let Self { assembly, seeds, local_taken } = self;
-        let targets = info.targets.clone();
-        let asked = Arc::clone(&assembly);
-        if !blocking::run("looking at what is staged", move || asked.wants_patched(&targets)).await? {
-            return Ok(Self { assembly, seeds, local_taken });
-        }
         let folder = patches_folder(job);
         fsx::create_dir_durable(&folder)?;
         let path = folder.join(digest.to_hex());
+        let (files, name) = (self.files_of(&info), info.digest.clone());
         if let Err(error) = counted(fetch_patch(client, base, target, digest, info.len, &path).await, effort) {
             if super::is_ours(&error) {
                 return Err(error);
             }
             tracing::warn!(%error, "a patch cannot be had; fetching records instead");
-            return Ok(Self { assembly, seeds, local_taken });
+            job.note(&format!("the patch for {files} could not be had, so they come as records: {error}"));
+            return Ok(self);
         }
-        let mut assembly = sole(assembly)?;
+        let (mut assembly, seeds) = (sole(self.assembly)?, Arc::clone(&self.seeds));
         let applied = blocking::run("applying a patch", move || {
             let made = File::open(&path).at("open", &path).and_then(|file| {
                 let mut bytes = BufReader::new(file);
@@ -107,15 +172,31 @@ impl Content {
             });
             // Applied or useless, it is not needed again.
             let _ = std::fs::remove_file(&path);
-            (assembly, seeds, made)
+            (assembly, made)
         });
-        let (assembly, seeds, made) = applied.await?;
+        let (assembly, made) = applied.await?;
+        self.assembly = Arc::new(assembly);
         match made {
             Err(error) if error.is_disk_full() => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "a patch is useless"),
+            Err(error) => {
+                tracing::warn!(%error, "a patch is useless");
+                job.account.blame(&name);
+                job.note(&format!("the patch for {files} was useless, so they come as records: {error}"));
+            }
             Ok(_) => {}
         }
-        Ok(Self { assembly: Arc::new(assembly), seeds, local_taken })
+        Ok(self)
+    }
+
+    /// Names the files that a patch makes.
+    fn files_of(&self, info: &PatchInfo) -> String {
+        let manifest = self.assembly.manifest();
+        let first = info.targets.iter().find(|entry| manifest.file_of(**entry).is_some());
+        let first = first.map_or("no file", |entry| manifest.path_of(*entry));
+        match info.targets.len() {
+            0 | 1 => first.to_owned(),
+            files => format!("{first} and {} more", files - 1),
+        }
     }
 }
 
@@ -127,6 +208,7 @@ pub(super) fn patches_folder(job: &Job) -> PathBuf {
 fn show_wait(job: &Job, client: &Client, until: Millis) {
     job.show(|view| {
         view.reason = Some(format!("{} is building patches, which cost fewer bytes than records", client.server()));
+        view.changes_when = Some("they are built, or take too long; --urgent does not wait".to_owned());
         view.next_attempt = Some(until);
     });
 }

@@ -6,6 +6,7 @@ use std::fs;
 use consign_store::error::At as _;
 use consign_store::restore::{self, Tally, Target};
 
+use crate::agent::account::Spent;
 use crate::agent::error::Result;
 use crate::agent::folder::InstallFolder;
 use crate::agent::install::Outcome;
@@ -16,7 +17,7 @@ use crate::agent::record::{Record, Switching, manifest_of};
 use crate::net::blocking;
 use crate::net::clock;
 use crate::protocol::fleet::VersionInfo;
-use crate::protocol::report::{Cost, InstallState};
+use crate::protocol::report::{Cost, InstallState, Traffic};
 
 /// Puts a complete version in place and records it: first that it is about to be, then the switch, then that it is.
 pub(super) async fn put(
@@ -38,7 +39,7 @@ pub(super) async fn put(
     if already {
         return Ok(Outcome::Installed { already });
     }
-    arrived(record, version, cost(effort, &tally));
+    arrived(job, record, version, cost(effort, &tally));
     write(job, record).await?;
     let (folder, keep) = (job.folder.clone(), record.installed.as_ref().map(manifest_of).transpose()?);
     // Patches that were never applied are of no use to the next version.
@@ -58,14 +59,16 @@ pub(super) async fn settle_interrupted(job: &Job, record: &mut Record) -> Result
     if in_place != Some(manifest_of(&switching.version)?) {
         return Ok(());
     }
-    arrived(record, switching.version, switching.cost);
+    arrived(job, record, switching.version, switching.cost);
     write(job, record).await?;
     job.show(|view| view.installed.clone_from(&record.installed));
     Ok(())
 }
 
 /// Notes that `version` is in place.
-fn arrived(record: &mut Record, version: VersionInfo, cost: Cost) {
+fn arrived(job: &Job, record: &mut Record, version: VersionInfo, cost: Cost) {
+    record.notes = job.account.notes();
+    record.totals = record.totals.plus(&Traffic::of(&cost));
     record.installed = Some(version);
     record.switching = None;
     record.since = clock::now();
@@ -78,19 +81,20 @@ async fn write(job: &Job, record: &Record) -> Result<()> {
 }
 
 fn cost(effort: &Effort, tally: &Tally) -> Cost {
-    let reading = effort.meter.read();
-    let wire_bytes = reading.wire_bytes + effort.early.wire_bytes;
+    let Spent { wire_bytes, socket_bytes, content_bytes } = effort.spent();
     let millis = effort.begun.map_or(0, |begun| begun.elapsed().as_millis());
     Cost {
         wire_bytes,
-        socket_bytes: reading.socket_bytes + effort.early.socket_bytes,
-        metadata_bytes: wire_bytes.saturating_sub(effort.content_bytes),
-        content_bytes: effort.content_bytes,
+        socket_bytes,
+        metadata_bytes: wire_bytes.saturating_sub(content_bytes),
+        content_bytes,
         total_bytes: tally.bytes,
         kept_bytes: tally.kept_bytes,
         reused_bytes: tally.seed_bytes + tally.resumed_bytes,
         patched_bytes: tally.patch_bytes,
         fetched_bytes: tally.record_bytes,
+        written_bytes: tally.bytes.saturating_sub(tally.kept_bytes),
+        full_wire_bytes: effort.full_wire_bytes,
         millis: u64::try_from(millis).unwrap_or(u64::MAX),
     }
 }

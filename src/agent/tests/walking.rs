@@ -8,11 +8,11 @@ use crate::agent::control::{self, Ask, Reply};
 use crate::agent::record::{Record, Switching};
 use crate::agent::view::{InstalledView, PackageView};
 use crate::agent::{Agent, Care, Error, start};
-use crate::policy::Prefer;
+use crate::policy::{Prefer, Terms};
 use crate::protocol::report::{AgentReport, InstallState};
 use crate::trust::statement;
 
-fn installed(replies: &[Reply]) -> &InstalledView {
+pub fn installed(replies: &[Reply]) -> &InstalledView {
     match replies.last() {
         Some(Reply::Installed(view)) => view,
         other => panic!("not installed: {other:?}"),
@@ -20,7 +20,7 @@ fn installed(replies: &[Reply]) -> &InstalledView {
 }
 
 /// Waits until the package looks as `wanted`.
-async fn until(agent: &Arc<Agent>, wanted: impl Fn(&PackageView) -> bool) -> PackageView {
+pub async fn until(agent: &Arc<Agent>, wanted: impl Fn(&PackageView) -> bool) -> PackageView {
     let job = agent.find_job("tool").unwrap();
     let mut changes = job.subscribe();
     within(changes.wait_for(|seen| wanted(&seen.view))).await.unwrap().view.clone()
@@ -189,6 +189,7 @@ async fn a_plan_fetches_no_content_and_installs_nothing() {
     ended.unwrap();
     let Some(Reply::Planned(plan)) = replies.last() else { panic!("no plan: {replies:?}") };
     assert_eq!((plan.total_bytes, plan.fetched_bytes, plan.kept_bytes), (5_200_000, 5_200_000, 0));
+    assert!(plan.planned_wire_bytes > 5_200_000 && plan.planned_wire_bytes == plan.full_wire_bytes, "{plan:?}");
     assert!(!world.dest().exists());
     assert!(running.agent().find_job("tool").is_none());
     assert_eq!(world.servers.iter().map(|server| server.chunk_bytes.load(Ordering::SeqCst)).sum::<u64>(), 0);
@@ -215,9 +216,14 @@ async fn a_kill_between_the_switch_and_the_record_is_made_good_at_the_start() {
 }
 
 /// Starts again; the tasks of the one before may need a moment to let go of the folder.
-async fn restart(world: &World) -> crate::agent::Running {
+pub async fn restart(world: &World) -> crate::agent::Running {
+    restart_as(world, Care::All, Prefer::Time).await
+}
+
+/// As [`restart`].
+pub async fn restart_as(world: &World, care: Care, prefer: Prefer) -> crate::agent::Running {
     loop {
-        match start(&world.agent_dir(), Care::All, Prefer::Time) {
+        match start(&world.agent_dir(), care, prefer) {
             Err(Error::Store(consign_store::Error::Locked(_))) => tokio::task::yield_now().await,
             other => return other.unwrap(),
         }
@@ -260,7 +266,8 @@ async fn the_control_socket_answers_and_is_private() {
     let Some(Reply::Status(view)) = within(asking.next()).await.unwrap() else { panic!("no status") };
     assert_eq!((view.machine, view.pid), (running.agent().member.id(), Some(std::process::id())));
     let dest = Some("relative".into());
-    let ask = Ask::Install(crate::agent::InstallRequest { package: "tool".to_owned(), dest, plan: false });
+    let ask =
+        Ask::Install(crate::agent::InstallRequest { package: "tool".to_owned(), dest, plan: false, terms: Terms::default() });
     let mut asking = control::connect(&dir, &ask).await.unwrap().unwrap();
     let Some(Reply::Refused(problem)) = within(asking.next()).await.unwrap() else { panic!("not refused") };
     assert_eq!(problem.code, "destination");

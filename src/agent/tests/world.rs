@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{Path as UrlPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
@@ -32,10 +32,12 @@ use crate::net::enrol::{self, JoinRequest, Joined};
 use crate::net::event_stream::{Feed, respond};
 use crate::net::task::Task;
 use crate::net::{Listener, Peer, listener};
+use crate::policy::Terms;
 use crate::protocol::enrol::{ENROL_PATH, EnrolRequest, EnrolResponse};
 use crate::protocol::events::{EVENTS_PATH, Event};
 use crate::protocol::fleet::{Endpoint, HubFallback, PACKAGES_PATH, Resolution, SITE_MAP_PATH, SiteMap, TUF_PATH, VersionInfo};
 use crate::protocol::hello::{HELLO_PATH, Hello, ProtocolRange, Role};
+use crate::protocol::patches::PatchAnswer;
 use crate::protocol::problem::Problem;
 use crate::protocol::report::REPORTS_PATH;
 use crate::protocol::signed::Signed;
@@ -74,6 +76,8 @@ pub struct Server {
     pub chunk_bytes: AtomicU64,
     /// Requests for a manifest.
     pub manifests: AtomicU64,
+    /// What it says of patches, instead of building any.
+    pub patches: Mutex<Option<PatchAnswer>>,
     fleet: Arc<Fleet>,
 }
 
@@ -151,6 +155,7 @@ impl World {
                 mischief: Mutex::new(Mischief::None),
                 chunk_bytes: AtomicU64::new(0),
                 manifests: AtomicU64::new(0),
+                patches: Mutex::default(),
                 fleet: Arc::clone(&fleet),
             });
             let router =
@@ -225,6 +230,18 @@ impl World {
         });
     }
 
+    /// Says the same of patches at every server.
+    pub fn say_of_patches(&self, answer: &PatchAnswer) {
+        for server in &self.servers {
+            *server.patches.lock().unwrap() = Some(answer.clone());
+        }
+    }
+
+    /// Bytes of all chunk answers.
+    pub fn chunk_bytes(&self) -> u64 {
+        self.servers.iter().map(|server| server.chunk_bytes.load(Ordering::SeqCst)).sum()
+    }
+
     /// Tells every follower of the version.
     pub fn announce(&self) {
         let version = self.fleet.version.lock().unwrap().as_ref().unwrap().version;
@@ -269,8 +286,13 @@ impl World {
 
 /// Installs the package and returns all replies, the last one being how it ended.
 pub async fn install(agent: &Arc<Agent>, package: &str, plan: bool) -> (Vec<Reply>, Result<(), Error>) {
+    install_on(agent, package, plan, Terms::default()).await
+}
+
+/// As [`install`], on terms.
+pub async fn install_on(agent: &Arc<Agent>, package: &str, plan: bool, terms: Terms) -> (Vec<Reply>, Result<(), Error>) {
     let (sender, mut replies) = mpsc::channel(1000);
-    let request = InstallRequest { package: package.to_owned(), dest: None, plan };
+    let request = InstallRequest { package: package.to_owned(), dest: None, plan, terms };
     let ended = within(agent.install(&request, &sender)).await;
     drop(sender);
     let mut all = Vec::new();
@@ -285,7 +307,7 @@ pub async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(HANG, work).await.expect("it hangs")
 }
 
-fn tree(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub fn tree(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -404,6 +426,12 @@ async fn resolve(State(server): State<Arc<Server>>, UrlPath(package): UrlPath<St
 /// Spoils answers with chunks, and counts them.
 async fn misbehave(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
+    let patches = server.patches.lock().unwrap().clone();
+    if let Some(answer) = patches.filter(|_| path.contains("/patches/")) {
+        // Whoever waits asks again and again; held back like a server's answer, only shorter.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        return Json(answer).into_response();
+    }
     let response = next.run(request).await;
     if path.ends_with("/manifest") {
         server.manifests.fetch_add(1, Ordering::SeqCst);

@@ -37,7 +37,23 @@ fn open_refuses_other_files_and_newer_catalogs() {
     let newer = folder.path().join("newer.db");
     drop(Catalog::create(&newer).unwrap());
     Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    let Err(Error::TooNew { found: 99, known: 1, .. }) = Catalog::open(&newer) else { panic!("a newer catalog was opened") };
+    let Err(Error::TooNew { found: 99, known: 2, .. }) = Catalog::open(&newer) else { panic!("a newer catalog was opened") };
+}
+
+#[tokio::test]
+async fn a_catalog_of_the_first_version_is_brought_to_the_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("old.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("../schema/0001.sql")).unwrap();
+    old.pragma_update(None, "application_id", 0x436e_7343).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    for _ in 0..2 {
+        let catalog = Catalog::open(&path).unwrap();
+        assert!(catalog.traffic().await.unwrap().is_empty());
+        assert_eq!(catalog.sites().await.unwrap().len(), 1, "what was there is kept");
+    }
 }
 
 #[tokio::test]

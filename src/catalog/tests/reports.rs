@@ -3,7 +3,7 @@
 use super::super::Error;
 use super::*;
 use crate::domain::CodebaseState::{Assigned, Failed, Fetching, Ready, Verifying};
-use crate::protocol::report::{AgentReport, Cost, InstallReport, InstallState};
+use crate::protocol::report::{AgentReport, Cost, InstallReport, InstallState, Traffic};
 
 fn changed(list: &[(u128, u32)]) -> std::collections::BTreeSet<(PackageId, u32)> {
     list.iter().map(|(package, version)| (PackageId(uuid(*package)), *version)).collect()
@@ -74,7 +74,50 @@ fn install(package: u128, state: InstallState) -> InstallReport {
         since: at(1),
         next_attempt: None,
         cost: Some(Cost { wire_bytes: u64::MAX, ..Cost::default() }),
+        notes: vec!["a patch was useless".into()],
+        totals: Some(traffic(1, u64::MAX)),
     }
+}
+
+fn traffic(installs: u64, saved_bytes: u64) -> Traffic {
+    Traffic { installs, wire_bytes: 10 * installs, saved_bytes, ..Traffic::default() }
+}
+
+#[tokio::test]
+async fn what_installs_saved_sums_up_a_site_whatever_is_repeated_lost_or_moved() {
+    let catalog = fixture();
+    catalog.add_package(1, "one").await;
+    catalog.add_package(2, "two").await;
+    catalog.site(7, "berlin", HubFallback::Never).await;
+    let machines = [
+        catalog.join(Role::Agent, 1, "pc", Some("berlin")).await.id,
+        catalog.join(Role::Agent, 2, "pc", Some("berlin")).await.id,
+    ];
+    let report = async |machine: usize, sequence, totals: &[(u128, Traffic)]| {
+        let installs =
+            totals.iter().map(|(n, totals)| InstallReport { totals: Some(*totals), ..install(*n, InstallState::Installed) });
+        let report = AgentReport { machine: machines[machine], installs: installs.collect() };
+        catalog.report_installs(report, sequence, at(20)).await.unwrap()
+    };
+    let site = async || catalog.catalog.site("berlin").await.unwrap().traffic;
+    assert_eq!(site().await, Traffic::default());
+    report(0, 1, &[(1, traffic(1, 100)), (9, traffic(1, 5000))]).await;
+    assert_eq!(site().await, traffic(1, 100), "a package that the hub does not know counts for nothing");
+    // Told again, and by another machine, and after two installs of which one was never told.
+    report(0, 2, &[(1, traffic(1, 100))]).await;
+    report(1, 1, &[(1, traffic(1, 30)), (2, traffic(1, 1))]).await;
+    assert!(!report(0, 2, &[(1, traffic(9, 900))]).await, "an old report is not counted");
+    report(0, 3, &[(1, traffic(3, 350))]).await;
+    assert_eq!(site().await, traffic(5, 381));
+    // The package is gone from the machine and comes back: the sum only rises.
+    report(0, 4, &[]).await;
+    assert_eq!(site().await, traffic(5, 381));
+    report(0, 5, &[(1, traffic(1, 7))]).await;
+    assert_eq!(site().await, traffic(6, 388));
+    report(0, 6, &[(1, traffic(2, u64::MAX))]).await;
+    assert_eq!(site().await.saved_bytes, u64::MAX, "what cannot be counted stays at the most");
+    let all = catalog.traffic().await.unwrap();
+    assert_eq!(all.iter().map(|site| site.site.as_str()).collect::<Vec<_>>(), ["berlin"]);
 }
 
 #[tokio::test]

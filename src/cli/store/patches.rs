@@ -9,9 +9,12 @@ use consign_store::manifest::ManifestFile;
 use consign_store::{ManifestId, Store};
 use serde::Serialize;
 
+use crate::agent::view::PlanPart;
 use crate::cli::error::CliError;
 use crate::cli::human;
-use crate::cli::output::{Cell, Output};
+use crate::cli::output::Output;
+use crate::cli::parts;
+use crate::net::data_plane::manifest_wire_bytes;
 use crate::protocol::patches::PatchInfo;
 
 /// Tells what an update costs.
@@ -48,16 +51,7 @@ struct PlanAnswer {
     full_wire_bytes: u64,
     chunk_wire_bytes: u64,
     planned_wire_bytes: u64,
-    parts: Vec<PartAnswer>,
-}
-
-/// One kind of what an update consists of.
-#[derive(Debug, Serialize)]
-struct PartAnswer {
-    kind: &'static str,
-    files: u64,
-    raw_bytes: u64,
-    wire_bytes: u64,
+    parts: Vec<PlanPart>,
 }
 
 /// Runs `store plan`.
@@ -67,29 +61,44 @@ pub fn plan(plan: &Plan, output: &Output) -> Result<(), CliError> {
     let target = manifest(&store, plan.target, scratch.path())?;
     let base = plan.base.map(|base| manifest(&store, base, scratch.path())).transpose()?;
     let found = delta::plan(&store, base.as_ref(), &target, scratch.path())?;
-    let answer = answer(&found);
+    let manifests = Manifests {
+        raw: target.bytes().len() as u64,
+        full: manifest_wire_bytes(&target, None)?,
+        update: manifest_wire_bytes(&target, base.as_ref())?,
+    };
+    let answer = answer(&found, &manifests);
     output.answer(&answer, |output| {
-        let rows = answer.parts.iter().map(|part| {
-            let (files, raw, wire) = (human::count(part.files), human::size(part.raw_bytes), human::size(part.wire_bytes));
-            vec![Cell::from(part.kind.to_owned()), Cell::number(files), Cell::number(raw), Cell::number(wire)]
-        });
-        output.table(0, &["KIND", "FILES", "RAW", "ON THE WIRE"], rows.collect())?;
-        output.line(&format!(
-            "{} over the wire; by records alone {}, in full {}",
-            human::size(answer.planned_wire_bytes),
-            human::size(answer.chunk_wire_bytes),
-            human::size(answer.full_wire_bytes)
-        ))
+        parts::table(output, &answer.parts)?;
+        output.line(&parts::comparison(answer.planned_wire_bytes, answer.chunk_wire_bytes, answer.full_wire_bytes))
     })
 }
 
-fn answer(found: &UpdatePlan) -> PlanAnswer {
-    let part = |kind, part: Part| PartAnswer { kind, files: part.files, raw_bytes: part.raw_bytes, wire_bytes: part.wire_bytes };
+/// What the manifest costs, bytes.
+struct Manifests {
+    raw: u64,
+    full: u64,
+    update: u64,
+}
+
+fn answer(found: &UpdatePlan, manifests: &Manifests) -> PlanAnswer {
+    let part = |kind: &str, part: Part| PlanPart {
+        kind: kind.to_owned(),
+        files: part.files,
+        raw_bytes: part.raw_bytes,
+        wire_bytes: part.wire_bytes,
+    };
+    let metadata = Part { files: 0, raw_bytes: manifests.raw, wire_bytes: manifests.update };
     PlanAnswer {
-        full_wire_bytes: found.full_wire_bytes,
-        chunk_wire_bytes: found.chunk_wire_bytes,
-        planned_wire_bytes: found.planned_wire_bytes(),
-        parts: vec![part("kept", found.kept), part("patch", found.patched), part("records", found.records)],
+        full_wire_bytes: found.full_wire_bytes + manifests.full,
+        chunk_wire_bytes: found.chunk_wire_bytes + manifests.update,
+        planned_wire_bytes: found.planned_wire_bytes() + manifests.update,
+        parts: vec![
+            part("kept", found.kept),
+            part("local", found.local),
+            part("patch", found.patched),
+            part("records", found.records),
+            part("metadata", metadata),
+        ],
     }
 }
 
@@ -121,4 +130,34 @@ pub fn patch(patch: &Patch, output: &Output) -> Result<(), CliError> {
         let bytes = set.iter().map(|patch| patch.len).sum();
         output.line(&format!("{} of {}", human::things(set.len() as u64, "patch"), human::size(bytes)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_fields_are_the_contract_and_the_parts_add_up() {
+        let part = |files, wire_bytes| Part { files, raw_bytes: 1, wire_bytes };
+        let found = UpdatePlan {
+            full_wire_bytes: 1000,
+            chunk_wire_bytes: 100,
+            kept: part(1, 0),
+            local: part(2, 0),
+            patched: part(3, 10),
+            records: part(4, 20),
+        };
+        let answer = answer(&found, &Manifests { raw: 50, full: 5, update: 2 });
+        let sum: u64 = answer.parts.iter().map(|part| part.wire_bytes).sum();
+        assert_eq!((answer.full_wire_bytes, answer.chunk_wire_bytes, answer.planned_wire_bytes, sum), (1005, 102, 32, 32));
+        let json = serde_json::to_value(&answer).unwrap();
+        let kinds: Vec<_> = json["parts"].as_array().unwrap().iter().map(|part| part["kind"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["kept", "local", "patch", "records", "metadata"]);
+        for field in ["full_wire_bytes", "chunk_wire_bytes", "planned_wire_bytes"] {
+            assert!(json[field].is_u64(), "{field}");
+        }
+        for field in ["files", "raw_bytes", "wire_bytes"] {
+            assert!(json["parts"][0][field].is_u64(), "{field}");
+        }
+    }
 }

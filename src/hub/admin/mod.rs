@@ -7,7 +7,7 @@ mod write;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Json, Response};
@@ -39,6 +39,7 @@ pub(super) fn routes(hub: &Arc<Hub>, token: &str) -> Router {
         .route(&format!("{PACKAGES_PATH}/{{name}}/refresh"), post(packages::refresh))
         .route(REFRESH_ALL_PATH, post(packages::refresh_all))
         .route(SITES_PATH, get(sites).post(add_site))
+        .route(&format!("{SITES_PATH}/{{name}}"), get(site))
         .route(SUBNETS_PATH, post(add_subnet))
         .route(INVITES_PATH, post(invite))
         .route(MACHINES_PATH, get(machines))
@@ -63,6 +64,10 @@ async fn authorize(expected: [u8; 32], request: Request, next: Next) -> Response
 
 async fn sites(State(hub): Shared) -> Answer<Vec<SiteView>> {
     Ok(Json(hub.catalog.sites().await?))
+}
+
+async fn site(State(hub): Shared, Path(name): Path<String>) -> Answer<SiteView> {
+    Ok(Json(hub.catalog.site(&name).await?))
 }
 
 async fn add_site(State(hub): Shared, Write(write, add): Write<SiteAdd>) -> Answer<SiteView> {

@@ -48,6 +48,7 @@ pub(super) async fn status(State(hub): Shared) -> Answer<HubStatus> {
         sites: counts.sites,
         revision: counts.revision,
         waits,
+        traffic: hub.catalog.traffic().await?,
         memory_bytes: memory::anonymous_bytes(),
     }))
 }
