@@ -1,7 +1,11 @@
 //! How a store's cost grows with its chunks: `growth DIR COUNT` fills a store in DIR with COUNT records of one chunk of 64 bytes, and prints one
 //! JSON object: what appending, opening, looking up, building the index again, and collecting 30 % garbage take. A version names the rest.
 
-#![expect(clippy::print_stdout, reason = "a program that prints its figures")]
+#![expect(
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a program that prints its figures, none of them above 2^53"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,11 +58,14 @@ fn version(store: &Store, numbers: impl Iterator<Item = u64>) -> Result<Manifest
     for number in numbers {
         let digest = FileDigest::from(chunk(number).id());
         let path = SafePath::parse(format!("{number:010}").as_bytes())?;
-        writer.push(&Entry { path, attributes: Attributes { mode: 0o644 }, kind: EntryKind::File { size: 64, digest, chunks: 1 } })?;
+        writer.push(&Entry {
+            path,
+            attributes: Attributes { mode: 0o644 },
+            kind: EntryKind::File { size: 64, digest, chunks: 1 },
+        })?;
     }
     let bytes = Bytes::from(writer.finish()?.0);
-    let chunks: Vec<_> =
-        cut::cut(&bytes).map(|range| VerifiedChunk::hash(ChunkKind::Content, bytes.slice(range))).collect();
+    let chunks: Vec<_> = cut::cut(&bytes).map(|range| VerifiedChunk::hash(ChunkKind::Content, bytes.slice(range))).collect();
     let built = recipe::of_bytes(&bytes);
     for chunk in &chunks {
         store.append_encoded(encode(ChunkKind::Content, std::slice::from_ref(chunk), 3)?)?;
@@ -102,11 +109,13 @@ fn measure(dir: &Path, count: u64) -> Result<BTreeMap<&'static str, f64>> {
     figures.insert("append_seconds", timed(|| append(&store, 0..count))?.0);
     drop(store);
 
-    let ids: Vec<ChunkId> = (0..LOOKUPS).map(|n| chunk((n / 2).wrapping_mul(2_654_435_761) % count + (n % 2) * (1 << 40)).id()).collect();
+    let ids: Vec<ChunkId> =
+        (0..LOOKUPS).map(|n| chunk((n / 2).wrapping_mul(2_654_435_761) % count + (n % 2) * (1 << 40)).id()).collect();
     let before = rss_anon_bytes();
     let (seconds, store) = timed(|| Store::open(dir))?;
     figures.insert("open_seconds", seconds);
-    let (seconds, found) = timed(|| ids.iter().try_fold(0_u64, |found, id| Ok(found + u64::from(store.contains(black_box(id))?))))?;
+    let (seconds, found) =
+        timed(|| ids.iter().try_fold(0_u64, |found, id| Ok(found + u64::from(store.contains(black_box(id))?))))?;
     assert!(found == LOOKUPS / 2, "{found} of {LOOKUPS} found");
     figures.insert("lookups_a_second", LOOKUPS as f64 / seconds);
     figures.insert("rss_anon_bytes_a_chunk", rss_anon_bytes().saturating_sub(before) as f64 / count as f64);
@@ -136,7 +145,10 @@ fn measure(dir: &Path, count: u64) -> Result<BTreeMap<&'static str, f64>> {
     figures.insert("gc_freed_bytes", report.freed_bytes as f64);
     figures.insert("publish_during_gc_millis", publishing?);
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
     figures.insert("peak_rss_bytes", peak.unwrap_or(0.0) * 1024.0);
     Ok(figures)
 }
