@@ -207,7 +207,7 @@ impl Store {
     /// # Errors
     /// Opened for reading only, or I/O (a full disk leaves the store as it was).
     pub fn append(&self, record: &VerifiedRecord) -> Result<RecordAt> {
-        self.inner.append(record.header(), record.encoded())
+        self.inner.append(record.header(), std::slice::from_ref(record.encoded()))
     }
 
     /// Appends a record that this process has just encoded from `chunks` (ids and lengths are in its header): as [`Store::append`], without
@@ -215,13 +215,14 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::append`]; damaged, when `encoded` is not exactly one record.
-    #[expect(clippy::needless_pass_by_value, reason = "callers hand a record over; `Bytes` is a handle")]
     pub fn append_encoded(&self, encoded: Bytes) -> Result<RecordAt> {
-        let header = RecordHeader::parse(&encoded)?;
-        if header.record_len() != encoded.len() {
-            return Err(Error::damaged("a record to be appended", "its length is not what its header says"));
-        }
-        self.inner.append(&header, &encoded)
+        self.append_parts(&[encoded])
+    }
+
+    /// Appends as [`Store::append_encoded`] a record in parts, the first of which holds its whole header.
+    pub(crate) fn append_parts(&self, parts: &[Bytes]) -> Result<RecordAt> {
+        let header = RecordHeader::parse(parts.first().map_or(&[], |part| &part[..]))?;
+        self.inner.append(&header, parts)
     }
 
     /// Makes everything appended before this call durable: packs and folders. Callers that wait at the same time share one sync, and

@@ -2,6 +2,7 @@
 
 mod codec;
 pub mod cut;
+pub(crate) mod encoder;
 pub(crate) mod fields;
 pub mod record;
 mod split;
@@ -68,6 +69,11 @@ impl VerifiedChunk {
     #[must_use]
     pub fn kind(&self) -> ChunkKind {
         self.kind
+    }
+
+    /// Copies the bytes, so that a larger buffer that they lie in need not be kept.
+    pub(crate) fn detach(&mut self) {
+        self.bytes = Bytes::copy_from_slice(&self.bytes);
     }
 
     /// Returns the raw bytes.

@@ -34,7 +34,7 @@ const HEADER_SUM_AT: usize = 48;
 const HEADER_CONTEXT: &str = "consign 2026-11 v1 record header";
 const PAYLOAD_CONTEXT: &str = "consign 2026-11 v1 record payload";
 /// zstd must save at least one part in this many, or the payload is stored raw.
-const SAVED_PART_MIN: usize = 64;
+pub(super) const SAVED_PART_MIN: usize = 64;
 
 /// One chunk's line in a record header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,28 +192,49 @@ fn damaged(why: &str) -> Error {
 /// # Errors
 /// Over a limit, no chunk at all, an empty chunk, or a chunk of another kind.
 pub fn encode(kind: ChunkKind, chunks: &[VerifiedChunk], level: i32) -> Result<Bytes> {
-    let raw = joined(kind, chunks)?;
-    let header_len = RECORD_FIXED_BYTES + chunks.len() * RECORD_LINE_BYTES;
-    let payload_max = raw.len() - raw.len().div_ceil(SAVED_PART_MIN);
-    let mut record = vec![0; header_len + raw.len()];
+    let raw_len = check(kind, chunks)?;
+    let mut raw = Vec::with_capacity(raw_len);
+    for chunk in chunks {
+        raw.extend_from_slice(&chunk.bytes);
+    }
+    let mut payload = vec![0; raw_len - raw_len.div_ceil(SAVED_PART_MIN)];
     // A frame that saves too little does not fit and is an error here: then the raw bytes are the payload.
-    let frame = codec::compress(&raw, level, &mut record[header_len..header_len + payload_max]);
-    let (codec, payload_len) = if let Ok(frame_len) = frame {
-        (CODEC_ZSTD, frame_len)
+    let mut record = if let Ok(frame_len) = codec::compress(&raw, level, &mut payload) {
+        payload.truncate(frame_len);
+        header_of(kind, chunks, &Payload::Zstd(&payload))
     } else {
-        record[header_len..].copy_from_slice(&raw);
-        (CODEC_RAW, raw.len())
+        payload = raw;
+        header_of(kind, chunks, &Payload::Raw(&[&payload]))
     };
-    record.truncate(header_len + payload_len);
-    record.shrink_to_fit();
+    record.reserve_exact(payload.len());
+    record.extend_from_slice(&payload);
+    Ok(Bytes::from(record))
+}
 
+/// The payload of a record that is being encoded.
+pub(super) enum Payload<'a> {
+    /// The chunks' bytes.
+    Raw(&'a [&'a [u8]]),
+    /// One frame.
+    Zstd(&'a [u8]),
+}
+
+/// Makes the header of a record of `chunks`, which [`check`] has seen, and `payload`.
+pub(super) fn header_of(kind: ChunkKind, chunks: &[VerifiedChunk], payload: &Payload<'_>) -> Vec<u8> {
+    let (codec, parts) = match payload {
+        Payload::Raw(parts) => (CODEC_RAW, *parts),
+        Payload::Zstd(frame) => (CODEC_ZSTD, std::slice::from_ref(frame)),
+    };
+    let raw_len = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+    let payload_len = parts.iter().map(|part| part.len()).sum();
+    let header_len = RECORD_FIXED_BYTES + chunks.len() * RECORD_LINE_BYTES;
     let mut header = Vec::with_capacity(header_len);
     fields::put_start(&mut header, MAGIC, codec);
     header.extend_from_slice(&[u8::from(kind == ChunkKind::RecipePage), 0, 0, 0]);
-    for length in [chunks.len(), raw.len(), payload_len, 0] {
+    for length in [chunks.len(), raw_len, payload_len, 0] {
         header.extend_from_slice(&u32_of(length).to_le_bytes());
     }
-    header.extend_from_slice(&fields::sum(PAYLOAD_CONTEXT, &[&record[header_len..]]));
+    header.extend_from_slice(&fields::sum(PAYLOAD_CONTEXT, parts));
     let mut lines = Vec::with_capacity(header_len - RECORD_FIXED_BYTES);
     for chunk in chunks {
         lines.extend_from_slice(chunk.id.as_bytes());
@@ -221,12 +242,11 @@ pub fn encode(kind: ChunkKind, chunks: &[VerifiedChunk], level: i32) -> Result<B
     }
     header.extend_from_slice(&fields::sum(HEADER_CONTEXT, &[&header[..], &lines]));
     header.extend_from_slice(&lines);
-    record[..header_len].copy_from_slice(&header);
-    Ok(Bytes::from(record))
+    header
 }
 
-/// Joins the bytes of `chunks` after checking that they may form one record.
-fn joined(kind: ChunkKind, chunks: &[VerifiedChunk]) -> Result<Vec<u8>> {
+/// Checks that `chunks` may form one record; returns their raw bytes.
+pub(super) fn check(kind: ChunkKind, chunks: &[VerifiedChunk]) -> Result<usize> {
     let over = |limit: String| Err(Error::Limit { what: "a record to be written".to_owned(), limit });
     let raw_len: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
     if chunks.len() > RECORD_CHUNKS_MAX {
@@ -244,11 +264,7 @@ fn joined(kind: ChunkKind, chunks: &[VerifiedChunk]) -> Result<Vec<u8>> {
             why: "it needs at least one chunk, none of them empty or of another kind".to_owned(),
         });
     }
-    let mut raw = Vec::with_capacity(raw_len);
-    for chunk in chunks {
-        raw.extend_from_slice(&chunk.bytes);
-    }
-    Ok(raw)
+    Ok(raw_len)
 }
 
 fn u32_of(length: usize) -> u32 {

@@ -18,6 +18,14 @@ pub(super) enum Sink<'a> {
     Pages(HashMap<ChunkId, Bytes>),
 }
 
+impl<'a> Sink<'a> {
+    /// Returns what says whether a content chunk need not be offered; good while the sink is borrowed elsewhere.
+    pub fn has(&self) -> impl Fn(&ChunkId) -> Result<bool> + Sync + use<'a> {
+        let store = if let Self::Store(store) = self { Some(*store) } else { None };
+        move |id| store.map_or(Ok(true), |store| store.contains(id))
+    }
+}
+
 /// The chunks of one record to be.
 pub(super) struct Run {
     pub kind: ChunkKind,
@@ -65,6 +73,7 @@ impl Filler {
                 }
                 return Ok((false, None));
             }
+            // Who read it looked it up, but what came before it may have been appended since.
             Sink::Store(store) => {
                 if self.taken.contains(&chunk.id()) || store.contains(&chunk.id())? {
                     return Ok((false, None));

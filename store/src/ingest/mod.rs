@@ -3,11 +3,14 @@
 mod fill;
 mod output;
 mod pipeline;
+mod pool;
 mod read;
 mod schedule;
+mod segment;
 mod source;
 mod stat_cache;
 mod tree;
+mod walk;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -69,6 +72,15 @@ pub struct Options {
     pub progress: Arc<Progress>,
 }
 
+impl Options {
+    fn threads(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            some => some,
+        }
+    }
+}
+
 /// What an ingest made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ingested {
@@ -124,7 +136,7 @@ pub fn ingest(store: &Store, source: &Path, options: &Options) -> Result<Ingeste
     let mut sink = Sink::Store(store);
     let tree = read_until_stable(&root, options, &mut sink, &mut known, &mut counts)?;
     let files = counts;
-    let written = output::store_manifest(store, &tree, options.workers, &mut counts)?;
+    let written = output::store_manifest(store, &tree, options.threads(), &mut counts)?;
     store.sync()?;
     if let Some(path) = &options.stat_cache {
         stat_cache::write(path, &tree, options.now_unix_nanos)?;
@@ -152,7 +164,7 @@ pub fn survey(source: &Path, options: &Options, manifest_out: &Path, table_out: 
     let root = Root::open(source)?;
     let mut sink = Sink::Pages(HashMap::new());
     let tree = read_until_stable(&root, options, &mut sink, &mut |_, _| Ok(None), &mut Counts::default())?;
-    let id = output::write_manifest(&tree, manifest_out, options.workers)?.id;
+    let id = output::write_manifest(&tree, manifest_out, options.threads())?.id;
     let manifest = ManifestFile::open(manifest_out, id)?;
     let layout = Layout::of(&manifest)?;
     let Sink::Pages(pages) = sink else { return Ok(id) };
@@ -171,8 +183,8 @@ fn read_until_stable(
 ) -> Result<Tree> {
     let mut tree = Tree::scan(root, options, known)?;
     for round in 0.. {
-        let noticed = pipeline::run(root, &mut tree, sink, options.workers, &options.progress, counts)?;
-        let change = if noticed.is_some() { noticed } else { tree.changed(root, &options.progress)? };
+        let noticed = pipeline::run(root, &mut tree, sink, options.threads(), &options.progress, counts)?;
+        let change = if noticed.is_some() { noticed } else { tree.changed(root, options)? };
         let Some(change) = change else { break };
         if round == REREADS_MAX {
             return Err(Error::Unstable { path: root.full(&change.path), why: change.why.into() });

@@ -5,17 +5,16 @@ use std::thread;
 
 use super::Progress;
 use super::fill::{Filler, Sink};
-use super::read::{Piece, SEGMENT_BYTES, Source};
+use super::pool::Pool;
+use super::read::{Batch, Piece, Source, segments_of};
 use super::schedule::{Encoded, Event, Schedule, Task};
+use super::segment::{FoundChunk, Has, Segment};
 use super::source::Root;
 use super::tree::{Change, Content, Tree};
-use crate::chunk::record::{self, ChunkLine};
+use crate::chunk::encoder::Encoder;
 use crate::error::{Error, Result};
-use crate::manifest::layout::compare_likeness;
+use crate::manifest::layout::sort_by_likeness;
 use crate::manifest::recipe::RecipeBuilder;
-
-/// Compression of ingested content: zstd's default, the best bytes for the time.
-const ZSTD_LEVEL: i32 = 3;
 
 /// What a run of the pipeline counted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,10 +39,10 @@ pub(super) fn run(
 ) -> Result<Option<Change>> {
     let mut order = tree.unread();
     let items = &tree.items;
-    order.sort_unstable_by(|&a, &b| compare_likeness(items.path(a), items.path(b)));
-    let source = Source { root, items };
+    sort_by_likeness(&mut order, |number| items.path(number));
+    let has = sink.has();
+    let source = Source { root, items, pool: Pool::default(), has: &has };
     let schedule = Schedule::new(&source, &order);
-    let workers = if workers == 0 { thread::available_parallelism().map_or(1, usize::from) } else { workers };
     let workers = workers.min(schedule.tasks_min());
     thread::scope(|scope| {
         for number in 0..workers {
@@ -61,7 +60,10 @@ pub(super) fn run(
             progress,
             counts,
             filler: Filler::new(),
+            has: &has,
             file: RecipeBuilder::default(),
+            next_at: 0,
+            file_change: None,
             change: None,
         };
         let done = appender.run();
@@ -84,28 +86,26 @@ impl Drop for StopOnPanic<'_> {
 
 fn work(source: &Source<'_>, order: &[u32], schedule: &Schedule<'_>, progress: &Progress) {
     let _guard = StopOnPanic(schedule);
+    let mut encoder = match Encoder::new() {
+        Ok(encoder) => encoder,
+        Err(error) => return schedule.stop(Some(error)),
+    };
     while let Some(task) = schedule.task() {
-        if let Err(error) = progress.check().and_then(|()| perform(task, source, order, schedule)) {
+        if let Err(error) = progress.check().and_then(|()| perform(task, source, order, schedule, &mut encoder)) {
             schedule.stop(Some(error));
         }
     }
 }
 
-fn perform(task: Task, source: &Source<'_>, order: &[u32], schedule: &Schedule<'_>) -> Result<()> {
+fn perform(task: Task, source: &Source<'_>, order: &[u32], schedule: &Schedule<'_>, encoder: &mut Encoder) -> Result<()> {
     match task {
         Task::Encode(number, run) => {
-            let bytes = record::encode(run.kind, &run.chunks, ZSTD_LEVEL)?;
+            let record = encoder.encode(run.kind, &run.chunks)?;
             let ids = run.chunks.iter().map(crate::chunk::VerifiedChunk::id).collect();
-            schedule.encoded(number, Encoded { bytes, ids, raw_bytes: run.raw_bytes });
+            schedule.encoded(number, Encoded { record, ids, raw_bytes: run.raw_bytes });
         }
-        Task::Small(number, range) => {
-            let piece = source.read_small(&order[range.clone()])?;
-            schedule.read(number, schedule.reserved(&range), piece, None);
-        }
-        Task::Large(number, large) => {
-            let (piece, large) = source.step(large)?;
-            schedule.read(number, SEGMENT_BYTES, piece, large);
-        }
+        Task::Small(number, ref range) => schedule.read(&task, number, source.read_small(&order[range.clone()])?),
+        Task::Segment(number, item, segment) => schedule.read(&task, number, source.read_segment(item, segment)?),
     }
     Ok(())
 }
@@ -119,8 +119,12 @@ struct Appender<'a, 's, 'k> {
     progress: &'a Progress,
     counts: &'s mut Counts,
     filler: Filler,
+    has: &'a Has<'a>,
     /// The file whose chunks come now.
     file: RecipeBuilder,
+    /// Where its next chunk begins in the next segment, and what has changed, if it is a large one.
+    next_at: usize,
+    file_change: Option<&'static str>,
     change: Option<Change>,
 }
 
@@ -130,7 +134,7 @@ impl Appender<'_, '_, '_> {
         loop {
             match self.schedule.event(all_read)? {
                 Event::Piece(piece) => self.take(piece)?,
-                Event::Append(encoded) => self.append(encoded)?,
+                Event::Append(encoded) => self.append(&encoded)?,
                 Event::AllRead => {
                     all_read = true;
                     for run in self.filler.rest() {
@@ -145,10 +149,10 @@ impl Appender<'_, '_, '_> {
         }
     }
 
-    fn append(&mut self, encoded: Encoded) -> Result<()> {
+    fn append(&mut self, encoded: &Encoded) -> Result<()> {
         if let Sink::Store(store) = self.sink {
-            self.counts.stored_bytes += encoded.bytes.len() as u64;
-            store.append_encoded(encoded.bytes)?;
+            self.counts.stored_bytes += encoded.record.iter().map(|part| part.len() as u64).sum::<u64>();
+            store.append_parts(&encoded.record)?;
         }
         self.filler.appended(&encoded.ids);
         self.schedule.release(encoded.raw_bytes);
@@ -156,28 +160,70 @@ impl Appender<'_, '_, '_> {
     }
 
     fn take(&mut self, piece: Piece) -> Result<()> {
-        let mut ends = piece.ends.into_iter().peekable();
-        let mut released = 0;
-        for (at, chunk) in piece.chunks.into_iter().enumerate() {
+        let held = piece.held_bytes();
+        let taken = match piece {
+            Piece::Batch(batch) => self.take_batch(batch)?,
+            Piece::Segment { item, number, segment } => self.take_segment(item, number, segment)?,
+        };
+        self.schedule.release(held - taken);
+        Ok(())
+    }
+
+    /// Takes whole files; returns the raw bytes of the chunks that were new.
+    fn take_batch(&mut self, batch: Batch) -> Result<usize> {
+        let mut ends = batch.ends.into_iter().peekable();
+        let mut taken = 0;
+        for (at, chunk) in batch.chunks.into_iter().enumerate() {
             while let Some(end) = ends.next_if(|end| end.chunks_before == at) {
                 self.end_file(end.item, end.change)?;
             }
-            let len = chunk.bytes().len();
-            self.file.push(ChunkLine { id: chunk.id(), len: u32::try_from(len).unwrap_or(u32::MAX) });
-            let (taken, full) = self.filler.offer(self.sink, chunk)?;
-            if !taken {
-                released += len;
-            }
-            if let Some(run) = full {
-                self.schedule.encode(run);
-            }
-            self.offer_pages_of_file()?;
+            taken += self.take_chunk(chunk)?;
         }
         for end in ends {
             self.end_file(end.item, end.change)?;
         }
-        self.schedule.release(released);
-        Ok(())
+        Ok(taken)
+    }
+
+    /// Takes a segment of a large file as [`Appender::take_batch`] does.
+    fn take_segment(&mut self, item: u32, number: u64, segment: Result<Segment, &'static str>) -> Result<usize> {
+        let mut taken = 0;
+        match segment {
+            Ok(segment) if self.file_change.is_none() => {
+                let (chunks, next_at) = segment.join(self.next_at, self.has)?;
+                self.next_at = next_at;
+                for chunk in chunks {
+                    taken += self.take_chunk(chunk)?;
+                }
+            }
+            Ok(_) => {}
+            Err(change) => self.file_change = self.file_change.or(Some(change)),
+        }
+        let size = self.items.stat(item).map_or(0, |stat| stat.size);
+        if number + 1 == segments_of(size) {
+            self.next_at = 0;
+            let change = self.file_change.take();
+            self.end_file(item, change)?;
+        }
+        Ok(taken)
+    }
+
+    /// Takes the next chunk; returns its raw bytes if it was new.
+    fn take_chunk(&mut self, chunk: FoundChunk) -> Result<usize> {
+        self.file.push(chunk.line);
+        let mut new_bytes = 0;
+        if let Some(lacking) = chunk.lacking {
+            let len = lacking.bytes().len();
+            let (taken, full) = self.filler.offer(self.sink, lacking)?;
+            if taken {
+                new_bytes = len;
+            }
+            if let Some(run) = full {
+                self.schedule.encode(run);
+            }
+        }
+        self.offer_pages_of_file()?;
+        Ok(new_bytes)
     }
 
     fn end_file(&mut self, item: u32, change: Option<&'static str>) -> Result<()> {

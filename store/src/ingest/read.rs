@@ -3,43 +3,49 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 
-use bytes::Bytes;
-
+use super::pool::{Buffer, Pool};
+use super::segment::{FoundChunk, Has, SEGMENT_BYTES, SEGMENT_READ_BYTES_MAX, Segment, detach_few, lacking_bytes};
 use super::source::{FileStat, Root};
 use super::tree::Items;
-use crate::chunk::{CHUNK_BYTES_MAX, ChunkKind, VerifiedChunk, cut};
+use crate::chunk::cut;
 use crate::error::{At, Result};
+use crate::fsx;
 
 /// Largest file that is read whole, together with others, bytes.
 pub(super) const SMALL_BYTES_MAX: u64 = 1 << 20;
-/// What a larger file is read in, bytes.
-pub(super) const SEGMENT_BYTES: usize = 4 << 20;
 
-/// The end of a file in a [`Piece`].
+/// The end of a file in a [`Batch`].
 pub(super) struct FileEnd {
     /// The file's item number.
     pub item: u32,
-    /// How many of the piece's chunks lie before this end.
+    /// How many of the batch's chunks lie before this end.
     pub chunks_before: usize,
     /// What had changed under the reader; the file's chunks are then worth nothing.
     pub change: Option<&'static str>,
 }
 
-/// What one reading step brought: chunks, and the ends of files among them.
+/// Whole small files: their chunks, and the ends of files among them.
 #[derive(Default)]
-pub(super) struct Piece {
-    pub chunks: Vec<VerifiedChunk>,
+pub(super) struct Batch {
+    pub chunks: Vec<FoundChunk>,
     pub ends: Vec<FileEnd>,
 }
 
-impl Piece {
-    /// Raw bytes of the chunks.
-    pub fn raw_bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.bytes().len()).sum()
-    }
+/// What one read task brought.
+pub(super) enum Piece {
+    /// Whole small files.
+    Batch(Batch),
+    /// Segment `number` of the large file `item`, or what had changed.
+    Segment { item: u32, number: u64, segment: Result<Segment, &'static str> },
+}
 
-    fn end(&mut self, item: u32, change: Option<&'static str>) {
-        self.ends.push(FileEnd { item, chunks_before: self.chunks.len(), change });
+impl Piece {
+    /// Raw bytes that are kept in memory for it.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Batch(batch) => lacking_bytes(&batch.chunks),
+            Self::Segment { segment, .. } => segment.as_ref().map_or(0, Segment::held_bytes),
+        }
     }
 }
 
@@ -47,9 +53,18 @@ impl Piece {
 pub(super) struct Source<'a> {
     pub root: &'a Root,
     pub items: &'a Items,
+    pub pool: Pool,
+    /// Says which content need not be kept.
+    pub has: &'a Has<'a>,
 }
 
 const GONE: &str = "it is gone";
+const CUT_SHORT: &str = "it was cut short";
+
+/// How many segments a large file has.
+pub(super) fn segments_of(size: u64) -> u64 {
+    size.div_ceil(SEGMENT_BYTES as u64)
+}
 
 impl Source<'_> {
     /// Size of a file as scanned.
@@ -71,101 +86,70 @@ impl Source<'_> {
 
     /// Reads, cuts and hashes whole small files.
     pub fn read_small(&self, items: &[u32]) -> Result<Piece> {
-        let mut buffer = Vec::with_capacity(usize::try_from(items.iter().map(|&item| self.size(item)).sum::<u64>()).unwrap_or(0));
+        let bytes = items.iter().map(|&item| self.size(item)).sum::<u64>();
+        let mut buffer = self.pool.take(usize::try_from(bytes).unwrap_or(0));
         let mut ends = Vec::with_capacity(items.len());
+        let mut end = 0;
         for &item in items {
-            let start = buffer.len();
-            let change = self.read_whole(item, &mut buffer)?;
-            if change.is_some() {
-                buffer.truncate(start);
-            }
-            ends.push((item, buffer.len(), change));
+            let change = self.read_whole(item, &mut buffer, &mut end)?;
+            ends.push((item, end, change));
         }
-        let bytes = Bytes::from(buffer);
-        let mut piece = Piece { chunks: Vec::with_capacity(items.len()), ends: Vec::with_capacity(items.len()) };
+        let bytes = buffer.freeze();
+        let mut batch = Batch { chunks: Vec::with_capacity(items.len()), ends: Vec::with_capacity(items.len()) };
         let mut start = 0;
         for (item, end, change) in ends {
             for range in cut::cut(&bytes[start..end]) {
-                piece.chunks.push(VerifiedChunk::hash(ChunkKind::Content, bytes.slice(start + range.start..start + range.end)));
+                batch.chunks.push(FoundChunk::of(bytes.slice(start + range.start..start + range.end), self.has)?);
             }
-            piece.end(item, change);
+            batch.ends.push(FileEnd { item, chunks_before: batch.chunks.len(), change });
             start = end;
         }
-        Ok(piece)
+        detach_few(&mut batch.chunks, bytes.len());
+        Ok(Piece::Batch(batch))
     }
 
-    fn read_whole(&self, item: u32, buffer: &mut Vec<u8>) -> Result<Option<&'static str>> {
+    /// Reads a whole file to `end` of `buffer` and moves that behind it, unless the file has changed.
+    fn read_whole(&self, item: u32, buffer: &mut Buffer, end: &mut usize) -> Result<Option<&'static str>> {
         let (mut file, before) = match self.open(item)? {
             Ok(opened) => opened,
             Err(change) => return Ok(Some(change)),
         };
+        // As scanned, so it fits.
         let len = usize::try_from(before.size).unwrap_or(0);
-        if !self.read_exact(&mut file, item, buffer, len)? {
-            return Ok(Some("it was cut short"));
+        match file.read_exact(&mut buffer.as_mut()[*end..*end + len]) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Some(CUT_SHORT)),
+            other => other.at("read", self.root.full(self.items.path(item)))?,
         }
-        self.change_of(&file, &before, item)
+        let change = self.change_of(&file, &before, item)?;
+        if change.is_none() {
+            *end += len;
+        }
+        Ok(change)
     }
 
-    /// Appends the next `len` bytes of `file`; `false` if it ends before.
-    fn read_exact(&self, file: &mut File, item: u32, buffer: &mut Vec<u8>, len: usize) -> Result<bool> {
-        let start = buffer.len();
-        buffer.resize(start + len, 0);
-        match file.read_exact(&mut buffer[start..]) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
-            other => other.at("read", self.root.full(self.items.path(item))).map(|()| true),
-        }
+    /// Reads, cuts and hashes segment `number` of a large file.
+    pub fn read_segment(&self, item: u32, number: u64) -> Result<Piece> {
+        let segment = self.segment(item, number)?;
+        Ok(Piece::Segment { item, number, segment })
     }
 
-    /// Begins a large file: the first step of [`Source::step`] opens it.
-    pub fn begin_large(item: u32) -> LargeFile {
-        LargeFile { item, open: None, rest: Vec::new(), at: 0 }
+    fn segment(&self, item: u32, number: u64) -> Result<Result<Segment, &'static str>> {
+        let (file, before) = match self.open(item)? {
+            Ok(opened) => opened,
+            Err(change) => return Ok(Err(change)),
+        };
+        let start = number * SEGMENT_BYTES as u64;
+        let left = usize::try_from(before.size - start).unwrap_or(usize::MAX);
+        let mut buffer = self.pool.take(left.min(SEGMENT_READ_BYTES_MAX));
+        match fsx::read_exact_at(&file, buffer.as_mut(), start) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Err(CUT_SHORT)),
+            other => other.at("read", self.root.full(self.items.path(item)))?,
+        }
+        if let Some(change) = self.change_of(&file, &before, item)? {
+            return Ok(Err(change));
+        }
+        Segment::cut(buffer.freeze(), left <= SEGMENT_READ_BYTES_MAX, self.has).map(Ok)
     }
-
-    /// Reads, cuts and hashes the next segment of a large file; gives the file back unless that was its end.
-    pub fn step(&self, mut large: LargeFile) -> Result<(Piece, Option<LargeFile>)> {
-        let item = large.item;
-        let mut piece = Piece::default();
-        if large.open.is_none() {
-            match self.open(item)? {
-                Ok(opened) => large.open = Some(opened),
-                Err(change) => piece.end(item, Some(change)),
-            }
-        }
-        let Some((mut file, before)) = large.open.take() else { return Ok((piece, None)) };
-        let len = usize::try_from(before.size - large.at).unwrap_or(usize::MAX).min(SEGMENT_BYTES);
-        let mut buffer = Vec::with_capacity(large.rest.len() + len);
-        buffer.append(&mut large.rest);
-        if !self.read_exact(&mut file, item, &mut buffer, len)? {
-            piece.end(item, Some("it was cut short"));
-            return Ok((piece, None));
-        }
-        large.at += len as u64;
-        let last = large.at == before.size;
-        let bytes = Bytes::from(buffer);
-        let mut start = 0;
-        while start < bytes.len() && (last || bytes.len() - start >= CHUNK_BYTES_MAX) {
-            let len = cut::first_cut(&bytes[start..], last);
-            piece.chunks.push(VerifiedChunk::hash(ChunkKind::Content, bytes.slice(start..start + len)));
-            start += len;
-        }
-        if last {
-            piece.end(item, self.change_of(&file, &before, item)?);
-            return Ok((piece, None));
-        }
-        large.rest = bytes[start..].to_vec();
-        large.open = Some((file, before));
-        Ok((piece, Some(large)))
-    }
-}
-
-/// A large file between two segments.
-pub(super) struct LargeFile {
-    item: u32,
-    open: Option<(File, FileStat)>,
-    /// Bytes read that are not yet cut: fewer than the largest chunk.
-    rest: Vec<u8>,
-    /// How far the file has been read, bytes.
-    at: u64,
 }
 
 #[cfg(test)]
@@ -179,47 +163,43 @@ mod tests {
 
     const LEN: u64 = 3 * SEGMENT_BYTES as u64;
 
-    /// Reads a file of three segments and calls `change` on it after the first; gives what its end says.
-    fn read_while(change: impl FnOnce(&Path)) -> Option<&'static str> {
+    fn source<'a>(root: &'a Root, tree: &'a Tree) -> Source<'a> {
+        Source { root, items: &tree.items, pool: Pool::default(), has: &|_| Ok(false) }
+    }
+
+    /// Reads a file of three segments and calls `change` on it after the first; gives what the others say.
+    fn read_while(change: impl FnOnce(&Path)) -> Vec<Option<&'static str>> {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().join("file");
         File::create(&at).unwrap().set_len(LEN).unwrap();
         let root = Root::open(dir.path()).unwrap();
         let tree = Tree::of_file(&root, "file").unwrap();
-        let source = Source { root: &root, items: &tree.items };
-        let (first, mut large) = source.step(Source::begin_large(0)).unwrap();
-        assert!(first.ends.is_empty() && !first.chunks.is_empty());
+        let source = source(&root, &tree);
+        assert!(source.segment(0, 0).unwrap().is_ok());
         change(&at);
-        while let Some(next) = large {
-            let (piece, more) = source.step(next).unwrap();
-            if let Some(end) = piece.ends.first() {
-                assert!(more.is_none());
-                return end.change;
-            }
-            large = more;
-        }
-        Some("no end")
+        (1..segments_of(LEN)).map(|number| source.segment(0, number).unwrap().err()).collect()
     }
 
     #[test]
-    fn a_large_file_left_alone_ends_well() {
-        assert_eq!(read_while(|_| {}), None);
+    fn a_large_file_left_alone_reads_well() {
+        assert_eq!(read_while(|_| {}), [None, None]);
     }
 
     #[test]
     fn a_large_file_that_changes_between_two_segments_is_noticed() {
+        let both = |why| [Some(why), Some(why)];
         let append = |at: &Path| File::options().append(true).open(at).unwrap().write_all(b"more").unwrap();
-        assert_eq!(read_while(append), Some("its size changed"));
+        assert_eq!(read_while(append), both("its size changed"));
         let truncate = |at: &Path| File::options().write(true).open(at).unwrap().set_len(LEN - 1).unwrap();
-        assert_eq!(read_while(truncate), Some("it was cut short"));
+        assert_eq!(read_while(truncate), both("its size changed"));
         let overwrite = |at: &Path| {
             let file = File::options().write(true).open(at).unwrap();
             std::os::unix::fs::FileExt::write_all_at(&file, b"other", 5).unwrap();
             // Some file systems stamp times so coarsely that two writes may share one.
             file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
         };
-        assert_eq!(read_while(overwrite), Some("its times changed"));
-        assert_eq!(read_while(|at| fs::remove_file(at).unwrap()), Some("its times changed"));
+        assert_eq!(read_while(overwrite), both("its times changed"));
+        assert_eq!(read_while(|at| fs::remove_file(at).unwrap()), both(GONE));
     }
 
     #[test]
@@ -240,9 +220,9 @@ mod tests {
         fs::write(dir.path().join("new"), "other").unwrap();
         fs::rename(dir.path().join("new"), dir.path().join("other")).unwrap();
         for (name, tree) in reads {
-            let piece = Source { root: &root, items: &tree.items }.read_small(&[0]).unwrap();
-            assert_eq!(piece.ends[0].change.is_some(), name != "calm", "{name}");
-            assert_eq!(piece.chunks.len(), usize::from(name == "calm"), "{name}");
+            let Piece::Batch(batch) = source(&root, &tree).read_small(&[0]).unwrap() else { unreachable!() };
+            assert_eq!(batch.ends[0].change.is_some(), name != "calm", "{name}");
+            assert_eq!(batch.chunks.len(), usize::from(name == "calm"), "{name}");
         }
     }
 }

@@ -10,7 +10,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::fill::Run;
-use super::read::{LargeFile, Piece, SEGMENT_BYTES, SMALL_BYTES_MAX, Source};
+use super::read::{Piece, SMALL_BYTES_MAX, Source, segments_of};
+use super::segment::{SEGMENT_BYTES, SEGMENT_READ_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
 
@@ -25,13 +26,14 @@ pub(super) enum Task {
     Encode(u64, Run),
     /// Read small files: places in the order of reading.
     Small(u64, Range<usize>),
-    /// Read the next segment of a large file.
-    Large(u64, LargeFile),
+    /// Read a segment of a large file: item and number of the segment.
+    Segment(u64, u32, u64),
 }
 
 /// An encoded record on its way into the store.
 pub(super) struct Encoded {
-    pub bytes: Bytes,
+    /// The record, in parts.
+    pub record: Vec<Bytes>,
     pub ids: Vec<ChunkId>,
     pub raw_bytes: usize,
 }
@@ -50,15 +52,14 @@ pub(super) enum Event {
 
 #[derive(Default)]
 struct State {
-    /// How much of the order has been handed out.
+    /// How much of the order has been handed out, and how many segments of the file that comes then.
     handed: usize,
-    /// Number of the next read task; of the one whose pieces are taken back now.
+    segments: u64,
+    /// Number of the next read task; of the one whose piece is taken back next.
     next_read: u64,
     head: u64,
-    /// Large files between two segments.
-    large: BTreeMap<u64, LargeFile>,
-    /// Pieces not yet taken back, and whether their task has ended.
-    pieces: BTreeMap<u64, (VecDeque<Piece>, bool)>,
+    /// Pieces not yet taken back.
+    pieces: BTreeMap<u64, Piece>,
     encode: VecDeque<(u64, Run)>,
     encoded: BTreeMap<u64, Encoded>,
     /// Number of the next record; of the next to be appended.
@@ -115,63 +116,58 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Takes the first read task that the limit allows.
+    /// Takes the next read task if the limit allows it.
     fn read_task(&self, state: &mut State) -> Option<Task> {
-        if let Some((&number, _)) = state.large.first_key_value()
-            && state.may_read(number, SEGMENT_BYTES)
-        {
-            state.in_flight += SEGMENT_BYTES;
-            return state.large.remove(&number).map(|large| Task::Large(number, large));
-        }
         let &first = self.order.get(state.handed)?;
         let number = state.next_read;
-        let mut bytes = self.source.size(first);
-        let (range, reserve) = if bytes > SMALL_BYTES_MAX {
-            (state.handed..state.handed + 1, SEGMENT_BYTES)
+        let size = self.source.size(first);
+        let task = if size > SMALL_BYTES_MAX {
+            Task::Segment(number, first, state.segments)
         } else {
-            let mut end = state.handed + 1;
-            while end < self.order.len() && end - state.handed < BATCH_FILES_MAX {
-                let more = self.source.size(self.order[end]);
-                if bytes + more > SMALL_BYTES_MAX {
-                    break;
-                }
-                bytes += more;
-                end += 1;
-            }
-            (state.handed..end, usize::try_from(bytes).unwrap_or(SEGMENT_BYTES))
+            Task::Small(number, state.handed..self.batch_end(state.handed))
         };
+        let reserve = self.reserved(&task);
         if !state.may_read(number, reserve) {
             return None;
         }
         state.in_flight += reserve;
-        state.handed = range.end;
         state.next_read += 1;
-        if bytes > SMALL_BYTES_MAX {
-            Some(Task::Large(number, Source::begin_large(first)))
-        } else {
-            Some(Task::Small(number, range))
+        match &task {
+            Task::Small(_, range) => state.handed = range.end,
+            _ if state.segments + 1 < segments_of(size) => state.segments += 1,
+            _ => (state.handed, state.segments) = (state.handed + 1, 0),
         }
+        Some(task)
     }
 
-    /// Delivers what a read task brought that had reserved `reserved` bytes; `large` goes on if it is given.
-    pub fn read(&self, number: u64, reserved: usize, piece: Piece, large: Option<LargeFile>) {
+    /// Finds the end of the small files that are read together from place `start` on.
+    fn batch_end(&self, start: usize) -> usize {
+        let mut bytes = 0;
+        let fits = |item: &&u32| {
+            bytes += self.source.size(**item);
+            bytes <= SMALL_BYTES_MAX
+        };
+        start + self.order[start..].iter().take(BATCH_FILES_MAX).take_while(fits).count()
+    }
+
+    /// The bytes that a read task has reserved.
+    fn reserved(&self, task: &Task) -> usize {
+        let bytes = match task {
+            Task::Encode(..) => 0,
+            Task::Small(_, range) => self.order[range.clone()].iter().map(|&item| self.source.size(item)).sum(),
+            Task::Segment(_, item, segment) => self.source.size(*item) - segment * SEGMENT_BYTES as u64,
+        };
+        usize::try_from(bytes).unwrap_or(usize::MAX).min(SEGMENT_READ_BYTES_MAX)
+    }
+
+    /// Delivers what a read task brought.
+    pub fn read(&self, task: &Task, number: u64, piece: Piece) {
         let mut state = self.lock();
-        state.in_flight = state.in_flight + piece.raw_bytes() - reserved;
-        let (pieces, ended) = state.pieces.entry(number).or_default();
-        pieces.push_back(piece);
-        *ended = large.is_none();
-        if let Some(large) = large {
-            state.large.insert(number, large);
-        }
+        state.in_flight = state.in_flight + piece.held_bytes() - self.reserved(task);
+        state.pieces.insert(number, piece);
         drop(state);
         self.for_appender.notify_one();
         self.for_workers.notify_one();
-    }
-
-    /// What a task that reads `range` has reserved.
-    pub fn reserved(&self, range: &Range<usize>) -> usize {
-        let bytes = self.order[range.clone()].iter().map(|&item| self.source.size(item)).sum::<u64>();
-        usize::try_from(bytes).unwrap_or(SEGMENT_BYTES)
     }
 
     /// Hands a run to the workers to be encoded.
@@ -213,7 +209,9 @@ impl<'a> Schedule<'a> {
                 state.append += 1;
                 return Ok(Event::Append(encoded));
             }
-            if let Some(piece) = state.next_piece() {
+            let head = state.head;
+            if let Some(piece) = state.pieces.remove(&head) {
+                state.head += 1;
                 drop(state);
                 // Those behind the head may be allowed now, or the head again.
                 self.for_workers.notify_all();
@@ -244,21 +242,9 @@ impl<'a> Schedule<'a> {
 }
 
 impl State {
-    /// Says whether read task `number` may bring `bytes` more. The task that everything waits for always may, once what it brought before
-    /// has been taken back: else the others could fill the limit and nothing would go on.
+    /// Says whether read task `number` may bring `bytes` more. The task that everything waits for always may: else those behind it could fill
+    /// the limit and nothing would go on.
     fn may_read(&self, number: u64, bytes: usize) -> bool {
-        let untaken = self.pieces.get(&number).is_some_and(|(pieces, _)| !pieces.is_empty());
-        self.in_flight + bytes <= IN_FLIGHT_BYTES_MAX || (number == self.head && !untaken)
-    }
-
-    /// Takes the next piece in order, going on to the next task when one has ended.
-    fn next_piece(&mut self) -> Option<Piece> {
-        let (pieces, ended) = self.pieces.get_mut(&self.head)?;
-        let piece = pieces.pop_front();
-        if pieces.is_empty() && *ended {
-            self.pieces.remove(&self.head);
-            self.head += 1;
-        }
-        piece
+        self.in_flight + bytes <= IN_FLIGHT_BYTES_MAX || number == self.head
     }
 }

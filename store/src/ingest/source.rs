@@ -1,14 +1,15 @@
-//! The source folder as the operating system shows it: walked and opened without ever following a link.
+//! The source folder as the operating system shows it: looked at and opened without ever following a link.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use super::walk::Seen;
 use crate::error::{At, Result};
-use crate::manifest::path::{self, refused};
+use crate::manifest::path::refused;
 
 /// What changes when a file is written: compared before and after each read, and kept in the stat cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,58 +50,6 @@ fn nanos(seconds: i64, nanos: impl TryInto<i64>) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos.try_into().unwrap_or(0))
 }
 
-/// One thing found by a walk.
-pub(super) struct Found<'a> {
-    pub path: &'a str,
-    pub mode: u16,
-    pub kind: FoundKind<'a>,
-}
-
-/// What was found.
-pub(super) enum FoundKind<'a> {
-    File(FileStat),
-    Folder,
-    /// With its target, unchecked.
-    Symlink(&'a [u8]),
-}
-
-/// Sees a walk's names: all names of a folder first, then each thing in path order.
-pub(super) trait Visitor {
-    /// Takes the names in the folder at path `folder` (empty: the root).
-    fn names(&mut self, folder: &str, names: &Names) -> Result<()>;
-    /// Takes the next thing.
-    fn found(&mut self, found: Found<'_>) -> Result<()>;
-}
-
-/// The names in one folder, sorted bytewise; lean, because one folder may hold a million.
-#[derive(Default)]
-pub(super) struct Names {
-    text: String,
-    spans: Vec<(u32, u8)>,
-}
-
-impl Names {
-    /// How many there are.
-    pub fn len(&self) -> u32 {
-        u32::try_from(self.spans.len()).expect("refused above 2^32 bytes of names")
-    }
-
-    /// The name at `at`.
-    pub fn get(&self, at: u32) -> &str {
-        let (start, len) = self.spans[at as usize];
-        &self.text[start as usize..start as usize + usize::from(len)]
-    }
-}
-
-/// A folder of the walk that is open.
-struct Level {
-    folder: OwnedFd,
-    names: Names,
-    at: u32,
-    /// Length of the folder's own path.
-    path_len: usize,
-}
-
 /// The source folder, held open: a rename of it or of what lies above changes nothing.
 #[derive(Debug)]
 pub(super) struct Root {
@@ -136,90 +85,37 @@ impl Root {
         fstat(file).map(|stat| FileStat::of(&stat)).at("read the attributes of", self.full(path))
     }
 
-    /// Walks the whole tree in path order. What vanishes during the walk is left out.
-    pub fn walk(&self, visitor: &mut dyn Visitor) -> Result<()> {
-        let mut path = String::new();
-        let again = openat(&self.folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        let mut open = vec![self.level(again.at("open folder", &self.path)?, "")?];
-        visitor.names("", &open[0].names)?;
-        while let Some(level) = open.last_mut() {
-            if level.at == level.names.len() {
-                open.pop();
-                continue;
-            }
-            path.truncate(level.path_len);
-            if !path.is_empty() {
-                path.push('/');
-            }
-            path.push_str(level.names.get(level.at));
-            level.at += 1;
-            path::check(path.as_bytes())?;
-            let below = self.look(level, &path, visitor)?;
-            if let Some(folder) = below {
-                let level = self.level(folder, &path)?;
-                visitor.names(&path, &level.names)?;
-                open.push(level);
-            }
-        }
-        Ok(())
+    /// Opens the folder once more, with a position of its own in its list.
+    pub fn again(&self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(&self.folder, ".", flags, Mode::empty()).at("open folder", &self.path)
     }
 
-    /// Shows the visitor the thing at `path`, the last name taken from `level`, and opens it if it is a folder.
-    fn look(&self, level: &Level, path: &str, visitor: &mut dyn Visitor) -> Result<Option<OwnedFd>> {
-        let name = level.names.get(level.at - 1);
-        let stat = unless_gone(statat(&level.folder, name, AtFlags::SYMLINK_NOFOLLOW));
-        let Some(stat) = stat.at("read the attributes of", self.full(path))? else { return Ok(None) };
-        let mode = u16::try_from(stat.st_mode & 0o777).unwrap_or(0);
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => FoundKind::File(FileStat::of(&stat)),
-            FileType::Directory => FoundKind::Folder,
-            FileType::Symlink => {
-                let target = unless_gone(readlinkat(&level.folder, name, Vec::new()));
-                let Some(target) = target.at("read the link", self.full(path))? else { return Ok(None) };
-                visitor.found(Found { path, mode, kind: FoundKind::Symlink(target.as_bytes()) })?;
-                return Ok(None);
-            }
-            other => {
-                let what = match other {
-                    FileType::Fifo => "a FIFO",
-                    FileType::Socket => "a socket",
-                    FileType::CharacterDevice | FileType::BlockDevice => "a device",
-                    _ => "of an unknown kind",
-                };
-                let why =
-                    format!("it is {what}; a package holds files, folders and symbolic links only: remove it from the source");
-                return Err(refused(path.as_bytes(), why));
-            }
-        };
-        let folder = matches!(kind, FoundKind::Folder);
-        visitor.found(Found { path, mode, kind })?;
-        if !folder {
-            return Ok(None);
-        }
+    /// Opens the folder `name` in `above`, at `path`; `None` if it is gone or no folder any more.
+    pub fn open_folder(&self, above: &OwnedFd, name: &str, path: &str) -> Result<Option<OwnedFd>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        unless_gone(openat(&level.folder, name, flags, Mode::empty())).at("open folder", self.full(path))
+        unless_gone(openat(above, name, flags, Mode::empty())).at("open folder", self.full(path))
     }
 
-    fn level(&self, folder: OwnedFd, path: &str) -> Result<Level> {
-        let mut names = Names::default();
-        for entry in Dir::read_from(&folder).at("read folder", self.full(path))? {
-            let entry = entry.at("read folder", self.full(path))?;
-            let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
+    /// Looks at what is called `name` in `folder`, at `path`.
+    pub fn look(&self, folder: &OwnedFd, name: &str, path: &str) -> Result<Seen> {
+        let stat = unless_gone(statat(folder, name, AtFlags::SYMLINK_NOFOLLOW));
+        let Some(stat) = stat.at("read the attributes of", self.full(path))? else { return Ok(Seen::Nothing) };
+        let mode = u16::try_from(stat.st_mode & 0o777).unwrap_or(0);
+        let what = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => return Ok(Seen::File(mode, FileStat::of(&stat))),
+            FileType::Directory => return Ok(Seen::Folder(mode)),
+            FileType::Symlink => {
+                let target = unless_gone(readlinkat(folder, name, Vec::new())).at("read the link", self.full(path))?;
+                return Ok(target.map_or(Seen::Nothing, |target| Seen::Symlink(mode, target.into_bytes().into())));
             }
-            let joined = || [path.as_bytes(), name].join(&b"/"[..usize::from(!path.is_empty())]);
-            let text = std::str::from_utf8(name).map_err(|_| refused(&joined(), "the name is not UTF-8; rename it"))?;
-            let too_long = |_| refused(&joined(), "the name or its folder is too long");
-            let start = u32::try_from(names.text.len()).map_err(too_long)?;
-            let len = u8::try_from(text.len()).map_err(too_long)?;
-            names.text.push_str(text);
-            names.spans.push((start, len));
-        }
-        let Names { text, spans } = &mut names;
-        let of = |&(start, len): &(u32, u8)| &text.as_bytes()[start as usize..start as usize + usize::from(len)];
-        spans.sort_unstable_by(|a, b| of(a).cmp(of(b)));
-        Ok(Level { folder, names, at: 0, path_len: path.len() })
+            FileType::Fifo => "a FIFO",
+            FileType::Socket => "a socket",
+            FileType::CharacterDevice | FileType::BlockDevice => "a device",
+            FileType::Unknown => "of an unknown kind",
+        };
+        let why = format!("it is {what}; a package holds files, folders and symbolic links only: remove it from the source");
+        Err(refused(path.as_bytes(), why))
     }
 }
 

@@ -158,7 +158,7 @@ fn write_lines(temp: &Path, tree: &Tree, now_unix_nanos: i128) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::source::{Found, FoundKind};
+    use crate::ingest::walk::{Found, FoundKind};
 
     const STAT: FileStat = FileStat { size: 300_000, mtime: 1_700_000_000_123_456_789, ctime: -1, ino: 0x0123_4567_89ab_cdef };
 

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::source::{FileStat, Found, FoundKind, Names, Root, Visitor};
+use super::source::{FileStat, Root};
+use super::walk::{Found, FoundKind, Names, Visitor, walk};
 use super::{Options, Progress};
 use crate::error::{Error, Result};
 use crate::id::FileDigest;
@@ -133,7 +134,7 @@ impl Tree {
         }
         let check = PlatformCheck::new(options.platforms);
         let mut scan = Scan { tree: Self::default(), check, progress, known };
-        root.walk(&mut scan)?;
+        walk(root, helpers(options), &mut scan)?;
         Ok(scan.tree)
     }
 
@@ -148,9 +149,10 @@ impl Tree {
     }
 
     /// Scans `root` again and says what differs from this tree.
-    pub fn changed(&self, root: &Root, progress: &Progress) -> Result<Option<Change>> {
+    pub fn changed(&self, root: &Root, options: &Options) -> Result<Option<Change>> {
+        let progress = &options.progress;
         let mut compare = Compare { items: &self.items, progress, next: 0, change: None };
-        root.walk(&mut compare)?;
+        walk(root, helpers(options), &mut compare)?;
         let Compare { next, change, .. } = compare;
         let missing = || (next < self.items.len()).then(|| Change { path: self.items.path(next).into(), why: "it is gone" });
         Ok(change.or_else(missing))
@@ -189,6 +191,11 @@ impl Tree {
         };
         Ok(Entry { path, kind, attributes: Attributes { mode: self.items.mode(number) } })
     }
+}
+
+/// How many threads help to walk.
+fn helpers(options: &Options) -> usize {
+    options.threads() - 1
 }
 
 struct Scan<'a, 'k> {

@@ -38,22 +38,51 @@ pub struct Layout {
 /// name, nothing if there is none or the dot is its first character.
 #[must_use]
 pub fn compare_likeness(a: &str, b: &str) -> Ordering {
-    let (name_a, name_b) = (file_name(a), file_name(b));
-    extension(name_a).cmp(extension(name_b)).then_with(|| name_a.cmp(name_b)).then_with(|| a.as_bytes().cmp(b.as_bytes()))
+    Parts::of(a).cmp(&Parts::of(b))
 }
 
-/// The part behind the last `/`, as bytes.
-fn file_name(path: &str) -> &[u8] {
-    let bytes = path.as_bytes();
-    let start = bytes.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
-    &bytes[start..]
+/// Sorts `numbers` by the likeness of the paths that `path_of` gives.
+pub(crate) fn sort_by_likeness<'a>(numbers: &mut Vec<u32>, path_of: impl Fn(u32) -> &'a str) {
+    // Taken apart once a path, not once a comparison.
+    let mut paths: Vec<_> = numbers.drain(..).map(|number| (Parts::of(path_of(number)), number)).collect();
+    paths.sort_unstable();
+    numbers.extend(paths.into_iter().map(|(_, number)| number));
 }
 
-/// What follows the last dot of a file name that does not start with it.
-fn extension(name: &[u8]) -> &[u8] {
-    match name.iter().rposition(|&b| b == b'.') {
-        None | Some(0) => &[],
-        Some(dot) => &name[dot + 1..],
+/// A path as it is compared by likeness.
+#[derive(PartialEq, Eq)]
+struct Parts<'a> {
+    path: &'a [u8],
+    name_at: u32,
+    extension_at: u32,
+}
+
+impl<'a> Parts<'a> {
+    fn of(path: &'a str) -> Self {
+        let path = path.as_bytes();
+        let name_at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        let extension_at = match path[name_at..].iter().rposition(|&byte| byte == b'.') {
+            None | Some(0) => path.len(),
+            Some(dot) => name_at + dot + 1,
+        };
+        let short = |at: usize| u32::try_from(at).expect("a path has at most PATH_BYTES_MAX bytes");
+        Self { path, name_at: short(name_at), extension_at: short(extension_at) }
+    }
+
+    fn key(&self) -> [&'a [u8]; 3] {
+        [&self.path[self.extension_at as usize..], &self.path[self.name_at as usize..], self.path]
+    }
+}
+
+impl Ord for Parts<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Parts<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -68,7 +97,7 @@ impl Layout {
         let entries = u32::try_from(totals.entries).map_err(|_| over("entries"))?;
         let mut order = Vec::with_capacity(usize::try_from(totals.files).map_err(|_| over("files"))?);
         order.extend((0..entries).filter(|&n| manifest.file_of(n).is_some()));
-        order.sort_unstable_by(|&a, &b| compare_likeness(manifest.path_of(a), manifest.path_of(b)));
+        sort_by_likeness(&mut order, |number| manifest.path_of(number));
 
         let mut places = vec![NO_PLACE; entries as usize];
         let mut firsts = Vec::with_capacity(order.len() + 1);

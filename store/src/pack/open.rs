@@ -97,16 +97,20 @@ impl OpenPack {
         self.sync_failed.load(Ordering::Acquire) || self.closed.load(Ordering::Acquire)
     }
 
-    /// Appends `bytes` and returns their offset; after a failure the pack is as before, or takes nothing more.
-    pub(crate) fn append(&self, bytes: &[u8]) -> Result<u32> {
+    /// Appends `parts`, one record, and returns its offset; after a failure the pack is as before, or takes nothing more.
+    pub(crate) fn append(&self, parts: &[Bytes]) -> Result<u32> {
         let tail = self.tail();
-        if let Err(source) = fsx::write_all_at(&self.file, bytes, tail) {
-            if self.file.set_len(tail).is_err() {
-                self.closed.store(true, Ordering::Release);
+        let mut end = tail;
+        for part in parts {
+            if let Err(source) = fsx::write_all_at(&self.file, part, end) {
+                if self.file.set_len(tail).is_err() {
+                    self.closed.store(true, Ordering::Release);
+                }
+                return Err(Error::Io { operation: "append to", path: self.path.clone(), source });
             }
-            return Err(Error::Io { operation: "append to", path: self.path.clone(), source });
+            end += part.len() as u64;
         }
-        self.tail.store(tail + bytes.len() as u64, Ordering::Release);
+        self.tail.store(end, Ordering::Release);
         Ok(offset32(tail))
     }
 
@@ -205,7 +209,7 @@ mod tests {
         let (_reader, writer) = std::io::pipe().unwrap();
         let file = File::from(std::os::fd::OwnedFd::from(writer));
         let pack = OpenPack::with_tail(0, PathBuf::from("open-0.pack"), file, PACK_HEADER_BYTES as u64);
-        assert!(pack.append(b"record").is_err());
+        assert!(pack.append(&[Bytes::from_static(b"record")]).is_err());
         assert_eq!(pack.tail(), PACK_HEADER_BYTES as u64);
         assert!(!pack.accepts(1, u32::MAX));
     }

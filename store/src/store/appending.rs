@@ -63,22 +63,27 @@ impl Inner {
             .ok_or_else(|| Error::damaged(self.dir.display().to_string(), format!("pack {number} is not there (any more)")))
     }
 
-    pub(super) fn append(&self, header: &RecordHeader, encoded: &Bytes) -> Result<RecordAt> {
-        self.append_from(header, encoded, Origin::New)
+    /// Appends the record of `header`, whole in `parts`.
+    pub(super) fn append(&self, header: &RecordHeader, parts: &[Bytes]) -> Result<RecordAt> {
+        self.append_from(header, parts, Origin::New)
     }
 
     /// Appends a record of chunks that were found in pack `from` until now: from now on they are found here.
     pub(crate) fn append_moved(&self, encoded: &Bytes, from: u32) -> Result<RecordAt> {
-        self.append_from(&RecordHeader::parse(encoded)?, encoded, Origin::Moved(from))
+        self.append_from(&RecordHeader::parse(encoded)?, std::slice::from_ref(encoded), Origin::Moved(from))
     }
 
     /// Only the short moves are done under the lock: what takes a sync or writes a run comes after it.
-    fn append_from(&self, header: &RecordHeader, encoded: &Bytes, origin: Origin) -> Result<RecordAt> {
+    fn append_from(&self, header: &RecordHeader, parts: &[Bytes], origin: Origin) -> Result<RecordAt> {
         self.check_writable()?;
+        let len = parts.iter().map(Bytes::len).sum();
+        if header.record_len() != len {
+            return Err(Error::damaged("a record to be appended", "its length is not what its header says"));
+        }
         let (at, full) = {
             let mut appender = self.appender();
-            let (pack, full) = self.pack_for(&mut appender, encoded.len())?;
-            let offset = pack.append(encoded)?;
+            let (pack, full) = self.pack_for(&mut appender, len)?;
+            let offset = pack.append(parts)?;
             self.enter(pack.number, offset, header, origin)?;
             (RecordAt { pack: pack.number, offset }, full)
         };
