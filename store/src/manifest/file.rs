@@ -120,6 +120,22 @@ impl ManifestFile {
         self.numbers().map(|number| self.entry(number))
     }
 
+    /// Iterates paths and permission bits of the folders in path order.
+    pub(crate) fn folders(&self) -> impl DoubleEndedIterator<Item = (&str, u16)> + '_ {
+        self.numbers().map(|number| self.entry_ref(number)).filter_map(|entry| match entry.kind {
+            KindRef::Folder => Some((entry.path, entry.mode)),
+            KindRef::File { .. } | KindRef::Symlink { .. } => None,
+        })
+    }
+
+    /// Iterates paths and targets of the symbolic links in path order.
+    pub(crate) fn links(&self) -> impl Iterator<Item = (&str, &str)> + '_ {
+        self.numbers().map(|number| self.entry_ref(number)).filter_map(|entry| match entry.kind {
+            KindRef::Symlink { target } => Some((entry.path, target)),
+            KindRef::File { .. } | KindRef::Folder => None,
+        })
+    }
+
     /// Returns the path of entry `number` without copying it.
     ///
     /// # Panics
@@ -173,7 +189,7 @@ impl ManifestFile {
 
     fn entry_ref(&self, number: u32) -> EntryRef<'_> {
         let at = self.offsets[number as usize] as usize;
-        wire::decode(&self.bytes()[at..]).expect("entries were checked when the manifest was opened").0
+        wire::decode_again(&self.bytes()[at..]).expect("entries were checked when the manifest was opened")
     }
 }
 

@@ -127,9 +127,18 @@ impl<'a> Fields<'a> {
 /// # Errors
 /// Damaged, or too new.
 pub(super) fn decode(bytes: &[u8]) -> Result<(EntryRef<'_>, usize)> {
+    decode_after(bytes, |path| path::check(path).map_err(|refusal| damaged(&refusal.to_string())))
+}
+
+/// Reads the entry at the front of `bytes`, which [`decode`] has accepted before: its path is not checked again.
+pub(super) fn decode_again(bytes: &[u8]) -> Result<EntryRef<'_>> {
+    Ok(decode_after(bytes, |_| Ok(path_of(bytes)))?.0)
+}
+
+fn decode_after<'a>(bytes: &'a [u8], parse_path: impl Fn(&'a [u8]) -> Result<&'a str>) -> Result<(EntryRef<'a>, usize)> {
     let mut fields = Fields(bytes);
     let [kind, attributes] = fields.array()?;
-    let path = path::check(fields.text()?).map_err(|refusal| damaged(&refusal.to_string()))?;
+    let path = parse_path(fields.text()?)?;
     let wrong = |why: &str| damaged(&format!("{path}: {why}"));
     let kind = match kind {
         KIND_FILE => {

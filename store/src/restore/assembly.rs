@@ -11,7 +11,6 @@ use crate::chunk::record::VerifiedRecord;
 use crate::error::{At, Error, Result};
 use crate::fsx::{self, FolderLock};
 use crate::id::{ChunkId, ManifestId};
-use crate::manifest::entry::EntryKind;
 use crate::manifest::file::ManifestFile;
 use crate::manifest::layout::Layout;
 use crate::manifest::recipe;
@@ -255,10 +254,7 @@ impl Assembly {
     }
 
     fn make_folders(&self) -> Result<()> {
-        for entry in self.manifest.entries().filter(|entry| entry.kind == EntryKind::Folder) {
-            self.staging.make_folder(entry.path.as_str())?;
-        }
-        Ok(())
+        self.manifest.folders().try_for_each(|(path, mode)| self.staging.make_folder(path, mode))
     }
 
     fn look_in_place(&mut self, content: &Content, seeds: &[Seed]) -> Result<()> {

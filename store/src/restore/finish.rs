@@ -4,9 +4,8 @@ use std::fs;
 
 use crate::error::{At, Error, Result};
 use crate::fsx;
-use crate::manifest::entry::EntryKind;
 
-use super::assembly::{Assembly, entries};
+use super::assembly::Assembly;
 use super::staging::{self, Way};
 use super::stat_record::StatRecord;
 use super::switch::Switch;
@@ -63,17 +62,10 @@ impl Assembly {
 
     /// Puts a complete tree in place by one rename.
     fn install(&self) -> Result<()> {
-        for entry in self.manifest.entries() {
-            if let EntryKind::Symlink { target } = &entry.kind {
-                self.staging.make_link(entry.path.as_str(), target.as_str())?;
-            }
-        }
+        self.manifest.links().try_for_each(|(path, target)| self.staging.make_link(path, target))?;
         // From the inside out: a folder that its owner cannot write to is closed when all in it is done.
-        for number in (0..entries(&self.manifest)).rev().filter(|number| self.manifest.file_of(*number).is_none()) {
-            let entry = self.manifest.entry(number);
-            if entry.kind == EntryKind::Folder {
-                self.staging.set_mode(entry.path.as_str(), entry.attributes.mode)?;
-            }
+        for (path, mode) in self.manifest.folders().rev().filter(|(_, mode)| self.resumed || !self.staging.makes_final(*mode)) {
+            self.staging.set_mode(path, mode)?;
         }
         let tree = staging::tree_in(self.staging.dir());
         if self.found == Found::EmptyFolder {

@@ -203,12 +203,17 @@ impl Staging {
     }
 
     /// Creates a staged folder that its owner can write to; one that is there is as good.
-    pub(super) fn make_folder(&self, name: &str) -> Result<()> {
-        match rustix::fs::mkdirat(&self.tree, name, mode_of(0o700)) {
+    pub(super) fn make_folder(&self, name: &str, mode: u16) -> Result<()> {
+        match rustix::fs::mkdirat(&self.tree, name, mode_of(if self.makes_final(mode) { mode } else { 0o700 })) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) => self.set_mode(name, 0o700), // a finish that was cut short may have closed it already
             other => other.at("create folder", self.path(name)),
         }
+    }
+
+    /// Says whether a new folder gets the permission bits `mode` at once: its owner can write to it, and none is denied.
+    pub(super) fn makes_final(&self, mode: u16) -> bool {
+        mode & 0o700 == 0o700 && mode & self.masked == 0
     }
 
     /// Creates a staged symbolic link.
