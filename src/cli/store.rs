@@ -70,6 +70,9 @@ pub struct Get {
     /// A folder with similar content to take from
     #[arg(long, value_name = "DIR")]
     seed: Option<PathBuf>,
+    /// Threads to work with; 0 means one a core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
 }
 
 /// Counts.
@@ -203,7 +206,7 @@ fn get(get: &Get, output: &Output) -> Result<(), CliError> {
     let started = Instant::now();
     let store = Store::open_read_only(&get.store)?;
     let Got { files, bytes, from_seed_bytes, from_store_bytes } =
-        restore::get(&store, get.manifest, &get.dest, get.seed.as_deref(), 0)?;
+        restore::get(&store, get.manifest, &get.dest, get.seed.as_deref(), get.threads)?;
     let answer = GetAnswer { files, bytes, from_seed_bytes, from_store_bytes, seconds: started.elapsed().as_secs_f64() };
     output.answer(&answer, |output| {
         output.line(&format!(
