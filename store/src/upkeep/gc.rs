@@ -65,23 +65,46 @@ pub struct GcReport {
     pub chunks_missing: u64,
 }
 
+/// The versions that a store is kept for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Live {
+    /// Versions that are all there: one that cannot be read ends the run.
+    pub whole: Vec<ManifestId>,
+    /// Versions of which a part is there: that part stays as far as manifest and recipes tell, and what is missing is no error.
+    pub partial: Vec<ManifestId>,
+}
+
+/// Collects what no version needs that `live` names: as [`gc_paced`], without pauses.
+///
+/// # Errors
+/// As [`gc_paced`].
+pub fn gc(store: &Store, options: &GcOptions, live: impl FnOnce() -> Result<Vec<ManifestId>>) -> Result<GcReport> {
+    gc_paced(store, options, &mut |_| Ok(()), || live().map(|whole| Live { whole, partial: Vec::new() }))
+}
+
 /// Collects what no version needs that `live` names.
 ///
-/// `live` is called after the run has begun; whoever published under a lease that ended before must be among what it returns. A chunk is swept when it
+/// `pace` is called with the bytes read since the last time, and may wait to hold a rate; an error of it ends the run at a place where that does no
+/// harm. `live` is called after the run has begun; whoever published under a lease that ended before must be among what it returns. A chunk is swept when it
 /// has been condemned for the grace period, no lease that is older than that was alive when this run began, and nobody looked it up since.
 /// Appending and reading go on meanwhile; a kill at any instant leaves a valid store, and the next run goes on.
 ///
 /// # Errors
-/// What `live` returns; a live version whose manifest or recipes cannot be read (nothing is collected then); opened for reading only; I/O (what
+/// What `live` and `pace` return; a whole live version whose manifest or recipes cannot be read (nothing is collected then); opened for reading only; I/O (what
 /// was not unlinked is collected by a later run).
-pub fn gc(store: &Store, options: &GcOptions, live: impl FnOnce() -> Result<Vec<ManifestId>>) -> Result<GcReport> {
+pub fn gc_paced(
+    store: &Store,
+    options: &GcOptions,
+    pace: &mut dyn FnMut(u64) -> Result<()>,
+    live: impl FnOnce() -> Result<Live>,
+) -> Result<GcReport> {
     store.inner.check_writable()?;
     let _turn = store.inner.upkeep_turn();
     let leases = &store.inner.leases;
     let began = Began { oldest: leases.oldest(), next: leases.next() };
-    let versions = live()?;
+    let live = live()?;
     let packs = store.inner.packs.all();
-    let marks = Marks::of(store, &versions)?;
+    let marks = Marks::of(store, &live, pace)?;
     let mut surveys = {
         // Look-ups hold it in the same way, and who changes it waits for this run.
         let old = store.inner.condemned();
@@ -91,7 +114,7 @@ pub fn gc(store: &Store, options: &GcOptions, live: impl FnOnce() -> Result<Vec<
     drop(marks);
     let next_lease = condemn(store, options, &mut surveys)?;
     let plans = plan(store, packs.into_iter().zip(surveys), &Due { options, began, next_lease }, &mut report);
-    Sweep::new(store, options.dry_run, &mut report).run(plans)?;
+    Sweep::new(store, options.dry_run, pace, &mut report).run(plans)?;
     Ok(report)
 }
 

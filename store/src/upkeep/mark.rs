@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::gc::Live;
 use crate::chunk::ChunkKind;
 use crate::error::{Error, Result};
 use crate::fsx;
@@ -9,6 +10,16 @@ use crate::id::{ChunkId, FileDigest, ManifestId};
 use crate::index::View;
 use crate::manifest::{ManifestFile, recipe};
 use crate::store::{ChunkAt, Store};
+
+/// What is called with bytes that were read.
+type Pace<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
+
+/// How much of a version has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Want {
+    Whole,
+    Part,
+}
 
 /// The index as it was when marking began, and what of it is live.
 #[derive(Debug)]
@@ -20,28 +31,37 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Marks what `versions` need.
+    /// Marks what `live` needs.
     ///
     /// # Errors
-    /// A manifest or recipe cannot be read: then what it needs is unknown, and nothing may be collected. I/O.
-    pub(super) fn of(store: &Store, versions: &[ManifestId]) -> Result<Self> {
-        let view = store.inner.index.view();
-        let bits = vec![0; view.len().div_ceil(64)];
-        let mut marks = Self { view, bits, missing: 0 };
-        for version in versions {
-            marks.version(store, *version).map_err(|error| unknown(*version, error))?;
+    /// A manifest or recipe of a whole version cannot be read: then what it needs is unknown, and nothing may be collected. I/O; what `pace`
+    /// returns.
+    pub(super) fn of(store: &Store, live: &Live, pace: Pace<'_>) -> Result<Self> {
+        let mut marks = Self::new(store);
+        // Whole ones first: what is marked of a file is all of it then.
+        for version in &live.whole {
+            marks.version(store, *version, Want::Whole, pace).map_err(|error| unknown(*version, error))?;
+        }
+        for version in &live.partial {
+            marks.version(store, *version, Want::Part, pace).or_else(absent)?;
         }
         Ok(marks)
     }
 
-    fn version(&mut self, store: &Store, version: ManifestId) -> Result<()> {
+    fn new(store: &Store) -> Self {
+        let view = store.inner.index.view();
+        let bits = vec![0; view.len().div_ceil(64)];
+        Self { view, bits, missing: 0 }
+    }
+
+    fn version(&mut self, store: &Store, version: ManifestId, want: Want, pace: Pace<'_>) -> Result<()> {
         let root = ChunkId::from(FileDigest::from(version));
         let chunk = store.peek(&root)?;
         let (size, chunks) = match chunk.kind() {
             ChunkKind::Content => (chunk.bytes().len() as u64, 1),
             ChunkKind::RecipePage => recipe::sums_of_root(root, chunk.bytes())?,
         };
-        self.file(store, version.into(), size, chunks)?;
+        self.file(store, (size, version.into(), chunks), want, pace)?;
         let folder = store.dir().join("tmp");
         fsx::create_dir_durable(&folder)?;
         let path = fsx::temp_beside(&folder.join("manifest"));
@@ -49,13 +69,13 @@ impl Marks {
         let marked = manifest.and_then(|manifest| {
             (0..u32::try_from(manifest.totals().entries).unwrap_or(u32::MAX))
                 .filter_map(|number| manifest.file_of(number))
-                .try_for_each(|(size, digest, chunks)| self.file(store, digest, size, chunks))
+                .try_for_each(|file| self.file(store, file, want, pace))
         });
         let _ = std::fs::remove_file(&path); // a temporary name: what stays is removed by the next ingest
         marked
     }
 
-    fn file(&mut self, store: &Store, digest: FileDigest, size: u64, chunks: u32) -> Result<()> {
+    fn file(&mut self, store: &Store, (size, digest, chunks): (u64, FileDigest, u32), want: Want, pace: Pace<'_>) -> Result<()> {
         if chunks == 0 {
             return Ok(());
         }
@@ -66,9 +86,12 @@ impl Marks {
         let marks = RefCell::new(self);
         let mut page = |id| {
             marks.borrow_mut().set(&id)?;
-            store.peek(&id).map(|page| page.bytes().clone())
+            let page = store.peek(&id)?.bytes().clone();
+            pace(page.len() as u64)?;
+            Ok(page)
         };
-        recipe::walk(digest, size, chunks, &mut page, &mut |line| marks.borrow_mut().set(&line.id).map(drop))
+        let walked = recipe::walk(digest, size, chunks, &mut page, &mut |line| marks.borrow_mut().set(&line.id).map(drop));
+        if want == Want::Part { walked.or_else(absent) } else { walked }
     }
 
     /// Marks a chunk; says whether it was marked already.
@@ -88,6 +111,23 @@ impl Marks {
         let found = self.view.find(id)?;
         Ok(found.map(|(number, at)| (at, self.bits[number / 64] & (1 << (number % 64)) != 0)))
     }
+}
+
+/// Says whether the store has everything that `version` needs; what lies known as damaged it does not have.
+///
+/// # Errors
+/// I/O.
+pub fn is_whole(store: &Store, version: ManifestId) -> Result<bool> {
+    let mut marks = Marks::new(store);
+    match marks.version(store, version, Want::Whole, &mut |_| Ok(())) {
+        Ok(()) => Ok(marks.missing == 0),
+        Err(error) => absent(error).map(|()| false),
+    }
+}
+
+/// Passes over what is not there.
+fn absent(error: Error) -> Result<()> {
+    if matches!(error, Error::NoChunk(_) | Error::Damaged { .. }) { Ok(()) } else { Err(error) }
 }
 
 fn unknown(version: ManifestId, error: Error) -> Error {

@@ -42,6 +42,12 @@ impl Store {
         }
         Ok(out)
     }
+
+    /// Counts the chunks that were found damaged, those that were stored anew included: whoever remembers it knows when there are more.
+    #[must_use]
+    pub fn damage_noted(&self) -> usize {
+        self.inner.damaged().chunks.len()
+    }
 }
 
 /// Stores anew what is known to be damaged: asks `source` for some chunks at a time, of which it returns those that it has. Packs whose header or
@@ -96,7 +102,7 @@ fn rewrite_damaged(store: &Store, remaining: &[DamagedChunk]) -> Result<u64> {
         }
     }
     let mut done = super::GcReport::default();
-    Sweep::new(store, false, &mut done).run(plans)?;
+    Sweep::new(store, false, &mut |_| Ok(()), &mut done).run(plans)?;
     Ok(done.packs_rewritten)
 }
 

@@ -20,6 +20,7 @@ const LEVEL: i32 = 3;
 pub(super) struct Sweep<'a> {
     store: &'a Store,
     dry_run: bool,
+    pace: &'a mut dyn FnMut(u64) -> Result<()>,
     report: &'a mut GcReport,
 }
 
@@ -31,8 +32,13 @@ struct Emptied {
 }
 
 impl<'a> Sweep<'a> {
-    pub(super) fn new(store: &'a Store, dry_run: bool, report: &'a mut GcReport) -> Self {
-        Self { store, dry_run, report }
+    pub(super) fn new(
+        store: &'a Store,
+        dry_run: bool,
+        pace: &'a mut dyn FnMut(u64) -> Result<()>,
+        report: &'a mut GcReport,
+    ) -> Self {
+        Self { store, dry_run, pace, report }
     }
 
     /// Carries out `plans`.
@@ -74,7 +80,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// Copies what has to be kept of a pack; `None` when some of it cannot be read, so that the pack has to stay.
-    fn empty(&self, mut plan: Plan) -> Result<Option<Emptied>> {
+    fn empty(&mut self, mut plan: Plan) -> Result<Option<Emptied>> {
         let number = plan.pack.number();
         let index = &self.store.inner.index;
         {
@@ -104,7 +110,10 @@ impl<'a> Sweep<'a> {
         let mut copied_bytes = 0;
         for of_record in keep.chunk_by(|a, b| parts(*a).0 == parts(*b).0) {
             match self.copy(&plan.pack, of_record) {
-                Ok(bytes) => copied_bytes += bytes,
+                Ok(bytes) => {
+                    copied_bytes += bytes;
+                    (self.pace)(bytes)?;
+                }
                 Err(Error::Damaged { .. }) => return Ok(None),
                 Err(error) => return Err(error),
             }
