@@ -47,7 +47,7 @@ pub use enrolment::{Enrol, Enrolled};
 pub use error::{Error, Result, TokenProblem};
 pub use machines::Machine;
 pub use refreshes::{RefreshJob, RefreshQueue};
-pub use releases::NewVersion;
+pub use releases::{KeptVersion, NewVersion};
 pub use rights::SiteFacts;
 pub use status::Counts;
 pub use tuf::{TufChange, TufFiles};

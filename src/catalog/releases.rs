@@ -9,7 +9,7 @@ use super::sql::{Count, Text, rows, run};
 use super::tuf::{self, TufChange};
 use super::tx::Tx;
 use super::{Catalog, codebases, packages, refreshes};
-use crate::domain::{Millis, PackageId};
+use crate::domain::{Millis, Name, PackageId};
 use crate::protocol::admin::RefreshOutcome;
 use crate::protocol::fleet::VersionInfo;
 
@@ -57,6 +57,35 @@ impl Catalog {
             codebases::assign(tx, &version.manifest.to_string())?;
             refreshes::end(tx, package, &outcome, None)?;
             tx.bump()
+        })
+        .await
+    }
+}
+
+/// A version of which the hub keeps the content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptVersion {
+    /// Its package's name.
+    pub package: Name,
+    /// Its number.
+    pub version: u32,
+    /// Its manifest.
+    pub manifest: ManifestId,
+}
+
+impl Catalog {
+    /// Returns every version, by package and number: what the store is kept for.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn kept_versions(&self) -> Result<Vec<KeptVersion>> {
+        self.read("listing versions", |db| {
+            let sql =
+                "SELECT name, number, manifest FROM version JOIN package ON package.id = version.package ORDER BY name, number";
+            Ok(rows(db, sql, [], |row| {
+                let Text(manifest) = row.get(2)?;
+                Ok(KeptVersion { package: row.get(0)?, version: row.get(1)?, manifest })
+            })?)
         })
         .await
     }

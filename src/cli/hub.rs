@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::error::CliError;
+use super::upkeep::UpkeepArgs;
 use super::{Context, process};
 use crate::hub::{self, InitOptions, RunOptions};
 use crate::protocol::local::ADMIN_FILE;
@@ -42,6 +43,11 @@ pub struct Run {
     /// Where to listen for admins (default: as made)
     #[arg(long, value_name = "IP:PORT")]
     pub admin_listen: Option<SocketAddr>,
+    /// Threads that hash in a refresh (default: one a core)
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub hash_threads: usize,
+    #[command(flatten)]
+    pub upkeep: UpkeepArgs,
 }
 
 /// Runs the command.
@@ -75,7 +81,12 @@ fn initialize(init: &Init, context: &Context) -> Result<(), CliError> {
 }
 
 fn serve(options: &Run, context: &Context) -> Result<(), CliError> {
-    let options = RunOptions { listen: options.listen, admin_listen: options.admin_listen };
+    let options = RunOptions {
+        listen: options.listen,
+        admin_listen: options.admin_listen,
+        upkeep: (&options.upkeep).into(),
+        hash_threads: options.hash_threads,
+    };
     process::serve(|shutdown| async move {
         let ready = |about: &crate::protocol::local::HubRun| {
             tracing::info!(address = about.address, admin_address = about.admin_address, "the hub listens");

@@ -27,6 +27,7 @@ mod site_server;
 mod status;
 mod store;
 mod subnet;
+mod upkeep;
 mod wait;
 
 use std::path::PathBuf;

@@ -8,13 +8,14 @@ use serde::Serialize;
 use super::error::CliError;
 use super::output::{Cell, Output, Paint};
 use super::prefer::PreferWord;
+use super::upkeep::{self, UpkeepArgs};
 use super::wait::codebase_words;
 use super::{Context, human, process};
 use crate::domain::{CodebaseState, MachineId, Name, SiteId};
 use crate::net::enrol::{self, JoinRequest};
 use crate::net::member;
 use crate::protocol::hello::Role;
-use crate::site_server::{self, CodebaseRow, Error, HubView, RunInfo, StatusView};
+use crate::site_server::{self, CodebaseRow, Error, HubView, RunInfo, RunOptions, StatusView};
 use crate::trust::JoinString;
 
 /// Where a site server lives unless told otherwise.
@@ -65,6 +66,8 @@ pub struct Run {
     #[arg(long, value_enum, default_value_t = PreferWord::Time)]
     pub prefer: PreferWord,
     #[command(flatten)]
+    pub upkeep: UpkeepArgs,
+    #[command(flatten)]
     pub place: Folder,
 }
 
@@ -81,7 +84,8 @@ pub fn run(command: &SiteServerCommand, context: &Context) -> Result<(), CliErro
         SiteServerCommand::Join(options) => join(options, context),
         SiteServerCommand::Run(options) => process::serve(|shutdown| async move {
             let ready = |about: &RunInfo| tracing::info!(address = about.address, "the site server listens");
-            site_server::run(&options.place.folder, options.prefer.into(), ready, shutdown).await.map_err(explained)
+            let chosen = RunOptions { prefer: options.prefer.into(), upkeep: (&options.upkeep).into() };
+            site_server::run(&options.place.folder, &chosen, ready, shutdown).await.map_err(explained)
         }),
         SiteServerCommand::Status(options) => status(options, context),
     }
@@ -153,6 +157,9 @@ fn show(output: &Output, view: &StatusView) -> Result<(), CliError> {
     if view.running {
         let (served, fetched) = (human::size(view.served_bytes), human::size(view.fetched_bytes));
         output.line(&format!("served {served}, fetched {fetched} since it runs"))?;
+    }
+    if let Some(view) = &view.upkeep {
+        upkeep::show(output, view)?;
     }
     if view.codebases.is_empty() {
         return output.line("nothing is assigned to it");

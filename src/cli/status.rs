@@ -4,7 +4,7 @@ use super::admin::AdminClient;
 use super::error::CliError;
 use super::output::{Cell, Output, Paint};
 use super::site::{TRAFFIC_HEADING, traffic_row};
-use super::{Context, human};
+use super::{Context, human, upkeep};
 use crate::protocol::admin::{HubStatus, STATUS_PATH};
 
 /// Runs the command.
@@ -39,6 +39,9 @@ fn show(output: &Output, status: &HubStatus) -> Result<(), CliError> {
             status.traffic.iter().map(|site| [vec![Cell::from(site.site.to_string())], traffic_row(&site.totals)].concat());
         output.table(0, &heading, rows.collect())?;
         output.line("  since the first install; saved: what full downloads would have cost more")?;
+    }
+    if let Some(view) = &status.upkeep {
+        upkeep::show(output, view)?;
     }
     output.line("")?;
     if status.waits.is_empty() {

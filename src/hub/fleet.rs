@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 
 use super::Hub;
-use super::rights::HubAccess;
 use crate::net::Peer;
 use crate::net::clock;
 use crate::net::data_plane::{self, DataPlane};
@@ -34,9 +33,7 @@ const REPORT_BYTES_MAX: usize = 8 << 20;
 type Shared = State<Arc<Hub>>;
 
 /// The routes of the fleet's listener.
-pub(super) fn routes(hub: &Arc<Hub>) -> Router {
-    let access = Arc::new(HubAccess(Arc::clone(hub)));
-    let plane = DataPlane::new(hub.store.clone(), hub.folder.tables(), access, data_plane::Limits::default());
+pub(super) fn routes(hub: &Arc<Hub>, plane: &Arc<DataPlane>) -> Router {
     Router::new()
         .route(HELLO_PATH, get(hello))
         .route(ENROL_PATH, post(enrol).layer(DefaultBodyLimit::max(ENROL_BYTES_MAX)))
@@ -48,7 +45,7 @@ pub(super) fn routes(hub: &Arc<Hub>) -> Router {
         .route(CODEBASES_PATH, post(codebases).layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)))
         .route(REPORTS_PATH, post(report).layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)))
         .with_state(Arc::clone(hub))
-        .merge(data_plane::routes(Arc::new(plane)))
+        .merge(data_plane::routes(Arc::clone(plane)))
 }
 
 async fn hello() -> Json<Hello> {

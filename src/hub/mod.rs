@@ -15,6 +15,7 @@ mod releases;
 mod rights;
 mod run;
 mod signing;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,8 @@ use tokio::sync::Notify;
 
 use crate::catalog::Catalog;
 use crate::domain::{Millis, PackageId};
+use crate::net::upkeep::Upkeep;
+use crate::protocol::upkeep::DamagedVersion;
 
 pub use error::{Error, Result};
 pub use folder::{InitOptions, init};
@@ -44,6 +47,12 @@ pub(crate) struct Hub {
     announce: announce::Announce,
     /// Refreshes that run now, by package.
     running: Mutex<HashMap<PackageId, Arc<Progress>>>,
+    /// Threads of a refresh; one a core when 0.
+    hash_threads: usize,
+    /// What looks after the store.
+    upkeep: Arc<Upkeep>,
+    /// Versions that cannot be served whole.
+    damaged: Mutex<Vec<DamagedVersion>>,
     /// Wakes the refresh workers.
     refresh_queued: Notify,
     /// Where it listens.

@@ -56,10 +56,15 @@ impl Hub {
     }
 
     async fn refresh(&self, job: &RefreshJob) {
+        // Until the catalog names the version: garbage collection knows what is live from there.
+        let _lease = self.store.lease();
         let ended = match self.ingest(job).await {
             Ok(ingested) => self.conclude(job, &ingested).await,
             Err(error) => Err(error),
         };
+        if !self.damaged_versions().is_empty() {
+            self.upkeep.check_damage();
+        }
         let failed = match ended {
             Ok(Some(version)) => return tracing::info!(package = %job.name, version, "released"),
             Ok(None) => return tracing::info!(package = %job.name, "unchanged"),
@@ -87,7 +92,7 @@ impl Hub {
         let _running = Running { hub: self, job };
         Folder::make(&self.folder.stat_caches())?;
         let options = Options {
-            workers: 0,
+            workers: self.hash_threads,
             platforms: platforms(&job.platforms),
             stat_cache: Some(self.folder.stat_caches().join(job.package.to_string())),
             verify: job.verify,

@@ -14,14 +14,21 @@ use super::announce::Announce;
 use super::error::{Error, Result};
 use super::folder::{Addresses, Folder};
 use super::refreshes::REFRESHES_RUNNING_MAX;
+use super::rights::HubAccess;
 use super::signing::Signing;
+use super::upkeep::HubHolder;
 use super::{Hub, admin, fleet};
 use crate::catalog::Catalog;
 use crate::net::clock;
+use crate::net::data_plane::{DataPlane, Limits as PlaneLimits};
 use crate::net::listener::{Limits, Listener};
 use crate::net::task::Task;
+use crate::net::upkeep::{Upkeep, UpkeepOptions};
 use crate::protocol::local::{ADMIN_FILE, AdminCredentials, HubRun, RUN_FILE};
 use crate::trust::tls;
+
+/// What upkeep has done last, in the hub's folder.
+const UPKEEP_FILE: &str = "upkeep.json";
 
 /// What can be chosen at each start.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +37,10 @@ pub struct RunOptions {
     pub listen: Option<SocketAddr>,
     /// Listens for admins here instead.
     pub admin_listen: Option<SocketAddr>,
+    /// How the store is looked after.
+    pub upkeep: UpkeepOptions,
+    /// Threads that read, cut, hash and compress in a refresh; one a core when 0.
+    pub hash_threads: usize,
 }
 
 /// Runs the hub in `dir` until `shutdown` resolves; calls `ready` once it listens.
@@ -61,7 +72,11 @@ pub async fn run(
     };
     catalog.requeue_interrupted().await?;
 
+    let upkeep = Upkeep::new(store.clone(), folder.path(UPKEEP_FILE), options.upkeep);
     let hub = Arc::new(Hub {
+        upkeep: Arc::new(upkeep),
+        damaged: Mutex::default(),
+        hash_threads: options.hash_threads,
         announce: Announce::new(catalog.revisions()),
         folder,
         catalog,
@@ -73,7 +88,9 @@ pub async fn run(
         started: clock::now(),
     });
     let about = tell_where(&hub)?;
-    let tasks = workers(&hub);
+    let access = Arc::new(HubAccess(Arc::clone(&hub)));
+    let plane = Arc::new(DataPlane::new(hub.store.clone(), hub.folder.tables(), access, PlaneLimits::default()));
+    let tasks = workers(&hub, &plane);
     let token = admin_token(&hub)?;
     let (stop, stopped) = watch::channel(());
     let until = |mut stopped: watch::Receiver<()>| async move {
@@ -81,7 +98,7 @@ pub async fn run(
     };
     let doors = async {
         tokio::join!(
-            fleet_door.serve(fleet::routes(&hub), until(stopped.clone())),
+            fleet_door.serve(fleet::routes(&hub, &plane), until(stopped.clone())),
             admin_door.serve(admin::routes(&hub, &token), until(stopped.clone())),
         );
     };
@@ -94,6 +111,7 @@ pub async fn run(
         };
         hub.announce.close();
         hub.cancel_refreshes();
+        hub.upkeep.stop();
         drop(stop);
         ended
     };
@@ -104,7 +122,7 @@ pub async fn run(
     ended
 }
 
-fn workers(hub: &Arc<Hub>) -> Vec<Task> {
+fn workers(hub: &Arc<Hub>, plane: &Arc<DataPlane>) -> Vec<Task> {
     let mut tasks: Vec<Task> = Vec::new();
     for _ in 0..REFRESHES_RUNNING_MAX {
         let hub = Arc::clone(hub);
@@ -114,6 +132,7 @@ fn workers(hub: &Arc<Hub>) -> Vec<Task> {
     tasks.push(Task::spawn(async move { renewing.renew_forever().await }));
     let announcing = Arc::clone(hub);
     tasks.push(Task::spawn(async move { announcing.announce.run().await }));
+    tasks.push(Task::spawn(Arc::clone(&hub.upkeep).run(Arc::new(HubHolder(Arc::clone(hub))), Arc::clone(plane))));
     tasks
 }
 

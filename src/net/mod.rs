@@ -19,6 +19,7 @@ pub mod problem;
 pub mod rate;
 pub mod retry;
 pub mod task;
+pub mod upkeep;
 
 pub use client::Client;
 pub use error::{Error, Result};

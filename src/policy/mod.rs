@@ -6,6 +6,7 @@ mod prefer;
 mod rights;
 mod sites;
 mod terms;
+mod upkeep;
 
 pub use back_off::back_off_millis;
 pub use offer::{Ask, Offer, Source, codebases_for};
@@ -13,3 +14,4 @@ pub use prefer::{Prefer, patch_pays, patience};
 pub use rights::may_read;
 pub use sites::{Overlap, overlaps, site_of};
 pub use terms::{Terms, Verdict};
+pub use upkeep::{Collection, collection_due, scrub_due};

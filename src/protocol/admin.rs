@@ -7,6 +7,7 @@ use crate::domain::{CodebaseState, CollectionId, MachineId, Millis, Name, Packag
 use crate::protocol::fleet::{HubFallback, VersionInfo};
 use crate::protocol::hello::Role;
 use crate::protocol::report::{InstallReport, Traffic};
+use crate::protocol::upkeep::UpkeepView;
 
 /// `POST` [`PackageAdd`] → [`PackageView`]; `GET` → list of [`PackageView`]; `GET /{name or id}` → [`PackageView`];
 /// `POST /{name or id}/refresh` [`RefreshRequest`] → [`PackageView`].
@@ -336,6 +337,9 @@ pub struct HubStatus {
     /// What installs have cost, a site; sites without any are left out.
     #[serde(default)]
     pub traffic: Vec<SiteTraffic>,
+    /// How the store is looked after.
+    #[serde(default)]
+    pub upkeep: Option<UpkeepView>,
     /// Anonymous resident memory now, bytes, where the system tells.
     pub memory_bytes: Option<u64>,
 }

@@ -13,3 +13,4 @@ pub mod problem;
 pub mod ranges;
 pub mod report;
 pub mod signed;
+pub mod upkeep;

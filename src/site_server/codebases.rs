@@ -105,10 +105,12 @@ impl Codebases {
         Self { entries: Mutex::default(), changes: watch::Sender::default(), seed }
     }
 
-    /// Holds exactly `wanted` from now on. If something is new, what failed is tried again at once.
-    pub fn assign(&self, wanted: BTreeMap<ManifestId, Assigned>) {
+    /// Holds exactly `wanted` from now on. If something is new, what failed is tried again at once. Says whether something went away.
+    pub fn assign(&self, wanted: BTreeMap<ManifestId, Assigned>) -> bool {
         let mut entries = self.entries();
+        let before = entries.len();
         entries.retain(|manifest, _| wanted.contains_key(manifest));
+        let some_gone = entries.len() < before;
         let mut any_new = false;
         for (manifest, assigned) in wanted {
             if let Some(entry) = entries.get_mut(&manifest) {
@@ -123,6 +125,7 @@ impl Codebases {
         }
         drop(entries);
         self.changed(false);
+        some_gone
     }
 
     /// Tries again at once what failed.
@@ -175,6 +178,20 @@ impl Codebases {
         }
         drop(entries);
         self.changed(true);
+    }
+
+    /// Takes a ready version back: `reason` says why, and it is worked on again at once.
+    pub fn damaged(&self, manifest: &ManifestId, reason: &str, now: Millis) {
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(manifest).filter(|entry| entry.state == CodebaseState::Ready) else { return };
+        entry.state = CodebaseState::Failed { reason: reason.to_owned(), next_attempt: now };
+        drop(entries);
+        self.changed(true);
+    }
+
+    /// Says whether any version is being worked on.
+    pub fn is_working(&self) -> bool {
+        self.entries().values().any(|entry| entry.running)
     }
 
     /// How far a version is; `None` if it is not assigned.

@@ -6,6 +6,7 @@
 //!   tables/        manifests and chunk tables of versions; can be deleted at any time
 //!   state.json     the newest believed site state, as signed, and when it came
 //!   tuf/           trusted.json: the reader's state; N.root.json: the roots since joining, for agents that joined earlier
+//!   upkeep.json    what upkeep has done last
 //!   run.json       where it listens, while it runs
 //!   control.sock   answers `status`, while it runs
 //! ```
@@ -69,6 +70,10 @@ impl Folder {
 
     pub fn metadata(&self) -> PathBuf {
         self.0.join("tuf")
+    }
+
+    pub fn upkeep(&self) -> PathBuf {
+        self.0.join("upkeep.json")
     }
 
     pub fn run(&self) -> PathBuf {

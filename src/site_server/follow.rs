@@ -116,7 +116,9 @@ async fn update_metadata(core: &Core, client: &Client) -> Result<()> {
 pub(super) fn adopt(core: &Core, known: Known) {
     let known = Arc::new(known);
     let before = core.known.send_replace(Some(Arc::clone(&known)));
-    core.codebases.assign(assigned(&known.state));
+    if core.codebases.assign(assigned(&known.state)) {
+        core.upkeep.collect_soon();
+    }
     match before {
         Some(before) if !known.differs_for_all(&before) => {
             for package in known.new_versions(&before) {

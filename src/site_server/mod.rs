@@ -22,6 +22,7 @@ mod report;
 mod rights;
 mod run;
 mod serve;
+mod upkeep;
 mod view;
 
 use std::sync::Arc;
@@ -35,12 +36,13 @@ use crate::net::event_stream::Feed;
 use crate::net::member::Member;
 use crate::net::meter::Meter;
 use crate::net::rate::Rate;
+use crate::net::upkeep::Upkeep;
 use crate::policy::Prefer;
 
 pub use control::status;
 pub use error::{Error, Result};
 pub use folder::{RUN_FILE, RunInfo};
-pub use run::run;
+pub use run::{RunOptions, run};
 pub use view::{CodebaseRow, HubView, StatusView};
 
 /// What agents are told of.
@@ -70,6 +72,8 @@ struct Core {
     link: link::Link,
     relay: relay::Relay,
     feed: Feed<Change>,
+    /// What looks after the store.
+    upkeep: Arc<Upkeep>,
     /// Counts what comes from the hub.
     meter: Arc<Meter>,
     /// Content bytes sent to agents.

@@ -18,6 +18,7 @@ use super::known::{Known, Stored};
 use super::link::{Link, client_of};
 use super::metadata::Metadata;
 use super::rights::SiteAccess;
+use super::upkeep::SiteHolder;
 use super::{Core, follow, relay, replicate, report, serve};
 use crate::domain::Millis;
 use crate::net::blocking;
@@ -28,6 +29,7 @@ use crate::net::listener::{Limits, Listener};
 use crate::net::member::{self, Member};
 use crate::net::rate::Rate;
 use crate::net::task::Task;
+use crate::net::upkeep::{Upkeep, UpkeepOptions};
 use crate::policy::Prefer;
 use crate::protocol::hello::Role;
 
@@ -36,13 +38,22 @@ const LISTEN_DEFAULT: &str = "0.0.0.0:4702";
 /// Changes that a slow agent may be behind before it is told to ask anew.
 const QUEUE_MAX: usize = 256;
 
+/// What can be chosen at each start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunOptions {
+    /// What it spares where it can choose.
+    pub prefer: Prefer,
+    /// How the store is looked after.
+    pub upkeep: UpkeepOptions,
+}
+
 /// Runs the site server in `dir` until `shutdown` resolves; calls `ready` once it listens.
 ///
 /// # Errors
 /// The folder is no site server's or in use, the address cannot be bound, or something in the folder is damaged.
 pub async fn run(
     dir: &Path,
-    prefer: Prefer,
+    options: &RunOptions,
     ready: impl FnOnce(&RunInfo),
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
@@ -53,7 +64,7 @@ pub async fn run(
     let store = blocking::run("opening the store", move || Store::open(&path)).await??;
     let metadata = Metadata::open(&folder, &member)?;
     let listener = Listener::bind(listen_address(&member)?, member.server_config()?, Limits::default()).await?;
-    let core = Arc::new(core(folder, member, store, metadata, listener.local_addr(), prefer)?);
+    let core = Arc::new(core(folder, member, store, metadata, listener.local_addr(), options)?);
 
     if let Some(stored) = folder::read_json::<Stored>(&core.folder.state())? {
         // Also when it has expired: content is made ready meanwhile, and agents are told why they get nothing.
@@ -71,11 +82,13 @@ pub async fn run(
         Task::spawn(report::report(Arc::clone(&core))),
         Task::spawn(relay::relay(Arc::clone(&core))),
         Task::spawn(control.serve(Arc::clone(&core))),
+        Task::spawn(Arc::clone(&core.upkeep).run(Arc::new(SiteHolder(Arc::clone(&core))), Arc::clone(&plane))),
     ];
     ready(&about);
     let stopping = async {
         shutdown.await;
         core.stopping.store(true, Ordering::Relaxed);
+        core.upkeep.stop();
         core.feed.close();
     };
     listener.serve(serve::routes(&core, &plane), stopping).await;
@@ -85,7 +98,14 @@ pub async fn run(
     Ok(())
 }
 
-fn core(folder: Folder, member: Member, store: Store, metadata: Metadata, bound: SocketAddr, prefer: Prefer) -> Result<Core> {
+fn core(
+    folder: Folder,
+    member: Member,
+    store: Store,
+    metadata: Metadata,
+    bound: SocketAddr,
+    options: &RunOptions,
+) -> Result<Core> {
     let now = clock::now();
     let meter = Arc::default();
     let joined_by = member.hub_endpoints();
@@ -104,9 +124,10 @@ fn core(folder: Folder, member: Member, store: Store, metadata: Metadata, bound:
         metadata_problem: None.into(),
         stopping: false.into(),
         started: now,
+        upkeep: Arc::new(Upkeep::new(store.clone(), folder.upkeep(), options.upkeep)),
         folder,
         member,
-        prefer,
+        prefer: options.prefer,
         rate: Rate::default(),
         store,
         metadata,

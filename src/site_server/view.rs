@@ -14,6 +14,7 @@ use super::link::Contact;
 use crate::domain::{CodebaseState, MachineId, Millis, Name, PackageId};
 use crate::net::member::Member;
 use crate::protocol::admin::Wait;
+use crate::protocol::upkeep::UpkeepView;
 
 /// A site server at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,9 @@ pub struct StatusView {
     pub codebases: Vec<CodebaseRow>,
     /// Everything that waits.
     pub waits: Vec<Wait>,
+    /// How the store is looked after, while it runs.
+    #[serde(default)]
+    pub upkeep: Option<UpkeepView>,
     /// Content bytes sent to agents since it runs.
     pub served_bytes: u64,
     /// Bytes of answers received from the hub since it runs.
@@ -138,6 +142,7 @@ impl Core {
             metadata_problem: self.metadata_problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             codebases: rows,
             waits,
+            upkeep: Some(self.upkeep.view()),
             served_bytes: self.served_bytes.load(Ordering::Relaxed),
             fetched_bytes: self.meter.read().wire_bytes,
             memory_bytes: anonymous_bytes(),
@@ -175,6 +180,7 @@ fn of_folder(member: &Member, known: Option<&Known>) -> StatusView {
         agents: known.map_or(0, |known| known.state.machines.len() as u64),
         codebases: Vec::new(),
         waits: Vec::new(),
+        upkeep: None,
         served_bytes: 0,
         fetched_bytes: 0,
         memory_bytes: None,

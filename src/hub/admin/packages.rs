@@ -69,5 +69,8 @@ fn with_progress(hub: &Hub, mut view: PackageView) -> PackageView {
             *total_files = progress.files_total.load(Relaxed);
         }
     }
+    let damaged = hub.damaged_versions().into_iter().filter(|version| version.package == view.name);
+    view.warnings
+        .extend(damaged.map(|version| format!("version {}: {}; {}", version.version, version.reason, version.next_step)));
     view
 }

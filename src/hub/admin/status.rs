@@ -49,6 +49,7 @@ pub(super) async fn status(State(hub): Shared) -> Answer<HubStatus> {
         revision: counts.revision,
         waits,
         traffic: hub.catalog.traffic().await?,
+        upkeep: Some(hub.upkeep_view()),
         memory_bytes: memory::anonymous_bytes(),
     }))
 }

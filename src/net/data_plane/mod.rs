@@ -4,6 +4,7 @@
 //! there get the same answer.
 
 mod answer;
+pub mod leftovers;
 pub mod patches;
 mod ranges;
 mod versions;

@@ -66,6 +66,16 @@ impl Versions {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != id);
     }
 
+    /// The folder of manifests and chunk tables.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Closes all versions but `live`.
+    pub(super) fn close_others(&self, live: &[ManifestId]) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| live.contains(known));
+    }
+
     fn slot(&self, id: ManifestId) -> Slot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = match slots.iter().position(|(known, _)| *known == id) {

@@ -13,6 +13,7 @@ use consign_store::{FileDigest, ManifestId, Store, delta};
 use super::missing;
 use super::version::Job;
 use crate::domain::{CodebaseState, Millis};
+use crate::net::data_plane::leftovers::PATCHES_IN;
 use crate::net::fetch::{await_patches, fetch_patch};
 use crate::net::{Client, blocking};
 use crate::policy::{patch_pays, patience};
@@ -37,7 +38,7 @@ impl Job {
                 return Ok(());
             }
         };
-        let folder = self.core.folder.tables().join("patches-in").join(manifest.id().to_hex());
+        let folder = self.core.folder.tables().join(PATCHES_IN).join(manifest.id().to_hex());
         for info in set.into_iter().filter(|info| self.pays(manifest, info)) {
             self.patch(client, pair, (&base, manifest), info, &folder).await?;
         }

@@ -39,6 +39,8 @@ impl Job {
     /// # Errors
     /// The version is not signed as assigned, the hub failed or sent wrong content, or I/O. What has arrived stays.
     pub async fn run(&self) -> Result<()> {
+        // Until it is ready: the state names it, but garbage collection counts only what is ready as whole.
+        let _lease = self.core.store.lease();
         let Assigned { package, name, info, manifest: id, .. } = &self.assigned;
         let target = self.core.metadata.target(*package, name, info, id)?;
         let client = self.core.link.client();

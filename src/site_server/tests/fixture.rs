@@ -207,7 +207,7 @@ impl Place {
         let dir = self.folder().to_path_buf();
         let task = tokio::spawn(async move {
             let ready = |about: &RunInfo| started.send(about.clone()).unwrap();
-            crate::site_server::run(&dir, crate::policy::Prefer::Time, ready, async { drop(stopped.await) }).await
+            crate::site_server::run(&dir, &crate::site_server::RunOptions::default(), ready, async { drop(stopped.await) }).await
         });
         let about = within(about).await.expect("it starts");
         let authority = self.authority.certificate_pem().to_owned();

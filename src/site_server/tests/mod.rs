@@ -175,7 +175,7 @@ async fn one_folder_runs_once() {
     let place = Place::new();
     let running = place.run(now().plus_secs(DAY)).await;
     let second =
-        super::run(place.folder(), crate::policy::Prefer::Time, |_| panic!("it must not run"), std::future::pending()).await;
+        super::run(place.folder(), &super::RunOptions::default(), |_| panic!("it must not run"), std::future::pending()).await;
     assert!(matches!(second, Err(Error::Store(consign_store::Error::Locked(_)))), "{second:?}");
     running.stop().await;
 }
