@@ -42,3 +42,5 @@ mod resume;
 mod rights;
 #[cfg(test)]
 mod update;
+#[cfg(test)]
+mod upkeep;

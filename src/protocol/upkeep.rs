@@ -27,6 +27,9 @@ pub struct GcView {
     pub running: bool,
     /// The run that ended last.
     pub last: Option<GcRun>,
+    /// Bytes freed by all runs so far.
+    #[serde(default)]
+    pub freed_bytes: u64,
     /// When it runs next.
     pub next: Millis,
 }

@@ -20,6 +20,7 @@ pub struct Role {
     /// What runs the program, with its arguments; nothing as a rule.
     wrapper: Vec<OsString>,
     words: Vec<OsString>,
+    flags: Vec<OsString>,
     log: PathBuf,
     child: Option<Child>,
 }
@@ -29,7 +30,7 @@ impl Role {
     pub fn new(name: &str, dir: &Path, words: &[&str]) -> Self {
         let log = dir.with_extension("log");
         let words = words.iter().map(OsString::from).collect();
-        Self { name: name.to_owned(), dir: dir.to_path_buf(), wrapper: Vec::new(), words, log, child: None }
+        Self { name: name.to_owned(), dir: dir.to_path_buf(), wrapper: Vec::new(), words, flags: Vec::new(), log, child: None }
     }
 
     /// Starts it from now on without the right of root to read every file, if this is root.
@@ -44,12 +45,17 @@ impl Role {
         self.wrapper = wrapper.iter().map(OsString::from).collect();
     }
 
+    /// Starts it with these flags besides from now on.
+    pub fn with(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(OsString::from).collect();
+    }
+
     /// Starts it.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs", self.name);
         let log = File::options().create(true).append(true).open(&self.log).expect("log");
         let program = OsString::from(PROGRAM);
-        let mut words = self.wrapper.iter().chain([&program]).chain(&self.words);
+        let mut words = self.wrapper.iter().chain([&program]).chain(&self.words).chain(&self.flags);
         let mut command = Command::new(words.next().expect("a program"));
         command.args(words).env_clear().envs(kept());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");

@@ -35,7 +35,10 @@ impl Upkeep {
                 return;
             }
             let run = ended(started, done);
-            self.note(|memory| memory.gc = Some(run));
+            self.note(|memory| {
+                memory.freed_bytes = memory.freed_bytes.saturating_add(run.freed_bytes);
+                memory.gc = Some(run);
+            });
         }
     }
 

@@ -67,6 +67,8 @@ impl Default for UpkeepOptions {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Memory {
     gc: Option<GcRun>,
+    #[serde(default)]
+    freed_bytes: u64,
     scrub: Option<ScrubRun>,
 }
 
@@ -144,7 +146,12 @@ impl Upkeep {
         let memory = self.memory().clone();
         let flag = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         UpkeepView {
-            gc: GcView { running: flag(&self.gc_running), next: self.gc_due(now), last: memory.gc },
+            gc: GcView {
+                running: flag(&self.gc_running),
+                next: self.gc_due(now),
+                last: memory.gc,
+                freed_bytes: memory.freed_bytes,
+            },
             scrub: ScrubView {
                 running: flag(&self.scrub_running),
                 read_bytes: self.scrub_read.load(Ordering::Relaxed),

@@ -19,6 +19,8 @@ type Pace<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
 enum Want {
     Whole,
     Part,
+    /// All of it, and nothing that lies damaged.
+    Good,
 }
 
 /// The index as it was when marking began, and what of it is live.
@@ -80,18 +82,28 @@ impl Marks {
             return Ok(());
         }
         // Who marks a root page marks all below it, or nothing is collected at all: what is marked needs no second walk.
-        if self.set(&digest.into())? || chunks == 1 {
+        if self.take(store, &digest.into(), want)? || chunks == 1 {
             return Ok(());
         }
         let marks = RefCell::new(self);
         let mut page = |id| {
-            marks.borrow_mut().set(&id)?;
+            marks.borrow_mut().take(store, &id, want)?;
             let page = store.peek(&id)?.bytes().clone();
             pace(page.len() as u64)?;
             Ok(page)
         };
-        let walked = recipe::walk(digest, size, chunks, &mut page, &mut |line| marks.borrow_mut().set(&line.id).map(drop));
+        let walked =
+            recipe::walk(digest, size, chunks, &mut page, &mut |line| marks.borrow_mut().take(store, &line.id, want).map(drop));
         if want == Want::Part { walked.or_else(absent) } else { walked }
+    }
+
+    /// Marks a chunk as [`Marks::set`]; one that lies damaged counts as missing where that matters.
+    fn take(&mut self, store: &Store, id: &ChunkId, want: Want) -> Result<bool> {
+        if want == Want::Good && store.inner.index.locate(id)?.is_none() {
+            self.missing += 1;
+            return Ok(false);
+        }
+        self.set(id)
     }
 
     /// Marks a chunk; says whether it was marked already.
@@ -119,7 +131,7 @@ impl Marks {
 /// I/O.
 pub fn is_whole(store: &Store, version: ManifestId) -> Result<bool> {
     let mut marks = Marks::new(store);
-    match marks.version(store, version, Want::Whole, &mut |_| Ok(())) {
+    match marks.version(store, version, Want::Good, &mut |_| Ok(())) {
         Ok(()) => Ok(marks.missing == 0),
         Err(error) => absent(error).map(|()| false),
     }
