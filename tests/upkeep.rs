@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 
 use crate::common::command::{consign, text};
 use crate::common::content::{noise, same, tree, write};
-use crate::common::fleet::{Fleet, Options, member_id, newest};
+use crate::common::fleet::{Fleet, Options, codebase, member_id, newest};
 use crate::common::{holds, until};
 
 /// What stays; with what the sockets hold of it, much is left to be sent.
@@ -310,4 +310,60 @@ fn a_bit_that_flips_at_the_hub_is_shown_and_healed_from_the_source() {
     });
     fleet.add_server("attic", None);
     fleet.ready("tools", "attic", 1);
+}
+
+#[test]
+fn a_quota_gives_up_what_nobody_needs_and_says_what_does_not_fit() {
+    const MIB: usize = 1 << 20;
+    let mut fleet = Fleet::hub_only(&Options::default());
+    fleet.join_server("attic", None);
+    fleet.servers[0].with(&["--quota", "40M"]);
+    fleet.start_server(0);
+    fleet.add_agent("desk");
+    let (source, large) = (fleet.path("source"), fleet.path("large"));
+    let dir = fleet.servers[0].dir.clone();
+    let status = || consign(&["site-server", "status", text(&dir), "--json"], &[]).json();
+    write(&source.join("file"), &noise(24 * MIB, 5));
+    fleet.publish("tools", &source);
+    // The first version is superseded and nobody has it: it makes room for the second.
+    write(&source.join("file"), &noise(24 * MIB, 6));
+    fleet.admin(&["package", "refresh", "tools", "--wait"]).ok();
+    fleet.ready("tools", "attic", 2);
+    let seen = status();
+    assert_eq!((number(&seen["given_up"]), number(&seen["quota_bytes"])), (1, 40 * MIB as u64), "{seen}");
+    assert!(number(&seen["used_bytes"]) < 40 * MIB as u64, "{seen}");
+    fleet.install(0, "tools", &fleet.path("installed")).ok();
+    same(&source, &fleet.path("installed"));
+    // What is assigned and does not fit is told, and takes nothing away.
+    write(&large.join("file"), &noise(20 * MIB, 7));
+    fleet.add_package("large", &large);
+    let reason = until("the site server to say that there is no room", || {
+        let here = codebase(&fleet.package("large"), "attic");
+        let reason = here["reason"].as_str().unwrap_or_default().to_owned();
+        holds(here["state"] == "failed" && reason.contains("nothing can be given up"), &here).map(|()| reason)
+    });
+    for words in [format!("{} bytes are needed", 20 * MIB), format!("quota of {} bytes", 40 * MIB), "--quota".to_owned()] {
+        assert!(reason.contains(&words), "{reason}");
+    }
+    fleet.ready("tools", "attic", 2);
+    // What an agent has is not given up either: the update says so and waits.
+    write(&source.join("file"), &noise(24 * MIB, 8));
+    fleet.admin(&["package", "refresh", "tools"]).ok();
+    until("the site server to say that there is no room", || {
+        let here = codebase(&fleet.package("tools"), "attic");
+        let reason = here["reason"].as_str().unwrap_or_default();
+        holds(here["version"] == 3 && here["state"] == "failed" && reason.contains("installed at an agent"), &here)
+    });
+    let seen = status();
+    let held = seen["codebases"].as_array().into_iter().flatten();
+    let held = held.filter(|one| one["name"] == "tools" && one["state"] == "ready").map(|one| number(&one["version"]));
+    assert_eq!(held.collect::<Vec<_>>(), [2], "{seen}");
+    // More room, and everything comes.
+    assert!(fleet.servers[0].stop());
+    fleet.servers[0].with(&["--quota", "200M"]);
+    fleet.start_server(0);
+    fleet.ready("tools", "attic", 3);
+    fleet.ready("large", "attic", 1);
+    fleet.agent_has(0, "tools", 3);
+    same(&source, &fleet.path("installed"));
 }

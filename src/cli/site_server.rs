@@ -65,6 +65,9 @@ pub struct Run {
     /// What to spare where there is a choice
     #[arg(long, value_enum, default_value_t = PreferWord::Time)]
     pub prefer: PreferWord,
+    /// Most bytes to keep, with what belongs to content: 500M, 20G (default: the disk)
+    #[arg(long, value_name = "SIZE", value_parser = upkeep::size)]
+    pub quota: Option<u64>,
     #[command(flatten)]
     pub upkeep: UpkeepArgs,
     #[command(flatten)]
@@ -84,7 +87,8 @@ pub fn run(command: &SiteServerCommand, context: &Context) -> Result<(), CliErro
         SiteServerCommand::Join(options) => join(options, context),
         SiteServerCommand::Run(options) => process::serve(|shutdown| async move {
             let ready = |about: &RunInfo| tracing::info!(address = about.address, "the site server listens");
-            let chosen = RunOptions { prefer: options.prefer.into(), upkeep: (&options.upkeep).into() };
+            let chosen =
+                RunOptions { prefer: options.prefer.into(), upkeep: (&options.upkeep).into(), quota_bytes: options.quota };
             site_server::run(&options.place.folder, &chosen, ready, shutdown).await.map_err(explained)
         }),
         SiteServerCommand::Status(options) => status(options, context),
@@ -157,6 +161,14 @@ fn show(output: &Output, view: &StatusView) -> Result<(), CliError> {
     if view.running {
         let (served, fetched) = (human::size(view.served_bytes), human::size(view.fetched_bytes));
         output.line(&format!("served {served}, fetched {fetched} since it runs"))?;
+    }
+    if let Some(used) = view.used_bytes {
+        let quota = view.quota_bytes.map(|quota| format!(" of {}", human::size(quota))).unwrap_or_default();
+        let given_up = match view.given_up {
+            0 => String::new(),
+            some => format!("; no room for {}", human::things(some, "superseded version")),
+        };
+        output.line(&format!("keeps {}{quota}{given_up}", human::size(used)))?;
     }
     if let Some(view) = &view.upkeep {
         upkeep::show(output, view)?;

@@ -95,6 +95,8 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Codebases {
     entries: Mutex<BTreeMap<ManifestId, Entry>>,
+    /// Superseded versions that were given up because there is no room for them.
+    given_up: Mutex<BTreeSet<ManifestId>>,
     changes: watch::Sender<Changes>,
     /// Spreads the tries of many site servers.
     seed: u64,
@@ -102,11 +104,16 @@ pub(super) struct Codebases {
 
 impl Codebases {
     pub fn new(seed: u64) -> Self {
-        Self { entries: Mutex::default(), changes: watch::Sender::default(), seed }
+        Self { entries: Mutex::default(), given_up: Mutex::default(), changes: watch::Sender::default(), seed }
     }
 
     /// Holds exactly `wanted` from now on. If something is new, what failed is tried again at once. Says whether something went away.
-    pub fn assign(&self, wanted: BTreeMap<ManifestId, Assigned>) -> bool {
+    pub fn assign(&self, mut wanted: BTreeMap<ManifestId, Assigned>) -> bool {
+        {
+            let mut given_up = self.given_up();
+            given_up.retain(|manifest| wanted.get(manifest).is_some_and(|version| !version.current));
+            wanted.retain(|manifest, _| !given_up.contains(manifest));
+        }
         let mut entries = self.entries();
         let before = entries.len();
         entries.retain(|manifest, _| wanted.contains_key(manifest));
@@ -180,6 +187,32 @@ impl Codebases {
         self.changed(true);
     }
 
+    /// Gives up a superseded version until it is current again or the process starts anew.
+    pub fn give_up(&self, manifest: &ManifestId) {
+        self.given_up().insert(*manifest);
+        self.entries().remove(manifest);
+        self.changed(false);
+    }
+
+    /// Gives up the oldest superseded version that is not `needed` and not worked on, and returns it.
+    pub fn give_up_oldest(&self, needed: impl Fn(&ManifestId) -> bool) -> Option<Assigned> {
+        let oldest = {
+            let entries = self.entries();
+            let free =
+                entries.values().filter(|entry| !entry.assigned.current && !entry.running && !needed(&entry.assigned.manifest));
+            free.map(|entry| &entry.assigned).min_by_key(|version| version.info.released).cloned()
+        };
+        if let Some(version) = &oldest {
+            self.give_up(&version.manifest);
+        }
+        oldest
+    }
+
+    /// How many versions were given up.
+    pub fn given_up_count(&self) -> u64 {
+        self.given_up().len() as u64
+    }
+
     /// Takes a ready version back: `reason` says why, and it is worked on again at once.
     pub fn damaged(&self, manifest: &ManifestId, reason: &str, now: Millis) {
         let mut entries = self.entries();
@@ -241,6 +274,10 @@ impl Codebases {
             changes.all += 1;
             changes.urgent += u64::from(urgent);
         });
+    }
+
+    fn given_up(&self) -> MutexGuard<'_, BTreeSet<ManifestId>> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<ManifestId, Entry>> {
@@ -327,6 +364,38 @@ mod tests {
         assert!(codebases.is_ready(&two.manifest));
         assert!(!codebases.set(&one.manifest, CodebaseState::Ready));
         assert_eq!(codebases.states().len(), 1);
+    }
+
+    #[test]
+    fn the_oldest_superseded_version_that_nobody_needs_is_given_up_and_never_a_current_one() {
+        let codebases = Codebases::new(1);
+        let all = [version(1, 1, 1, false), version(2, 1, 2, false), version(3, 1, 3, false), version(4, 1, 4, true)];
+        codebases.assign(of(&all));
+        let needed = |manifest: &ManifestId| *manifest == all[0].manifest;
+        let given_up = |version: Option<Assigned>| version.map(|version| version.info.version);
+        assert_eq!(given_up(codebases.give_up_oldest(needed)), Some(2));
+        assert_eq!(given_up(codebases.give_up_oldest(needed)), Some(3));
+        assert_eq!(given_up(codebases.give_up_oldest(needed)), None);
+        assert!(!codebases.assign(of(&all)), "what was given up does not come back");
+        assert_eq!((codebases.states().len(), codebases.given_up_count()), (2, 2));
+        // Unless it is current again.
+        let again = [all[0].clone(), Assigned { current: true, ..all[1].clone() }];
+        codebases.assign(of(&again));
+        assert_eq!((codebases.states().len(), codebases.given_up_count()), (2, 0));
+    }
+
+    #[test]
+    fn what_is_damaged_is_not_ready_and_worked_on_at_once() {
+        let codebases = Codebases::new(1);
+        let one = version(1, 1, 1, true);
+        codebases.assign(of(std::slice::from_ref(&one)));
+        codebases.damaged(&one.manifest, "the disk", NOW);
+        assert_eq!(codebases.state(&one.manifest), Some(CodebaseState::Assigned), "nothing was ready");
+        codebases.set(&one.manifest, CodebaseState::Ready);
+        codebases.damaged(&one.manifest, "the disk", NOW);
+        assert!(!codebases.is_ready(&one.manifest));
+        assert_eq!(take(&codebases, NOW), Some(1));
+        assert!(codebases.is_working());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::Core;
 use super::error::{Error, Result};
 use super::folder::Folder;
 use super::view::{self, StatusView};
+use crate::net::data_plane::DataPlane;
 use crate::net::member::Member;
 use crate::protocol::hello::Role;
 
@@ -76,11 +77,11 @@ impl Control {
     }
 
     /// Answers until the task ends, one at a time.
-    pub async fn serve(self, core: Arc<Core>) {
+    pub async fn serve(self, core: Arc<Core>, plane: Arc<DataPlane>) {
         loop {
             match self.listener.accept().await {
                 Ok((mut stream, _)) => {
-                    let answer = serde_json::to_vec(&core.view()).unwrap_or_default();
+                    let answer = serde_json::to_vec(&core.view(&plane)).unwrap_or_default();
                     // Whoever does not read its answer has gone.
                     let _ = timeout(PATIENCE, stream.write_all(&answer)).await;
                 }

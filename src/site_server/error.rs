@@ -47,6 +47,18 @@ pub enum Error {
         /// Of what.
         what: &'static str,
     },
+    /// What is to be fetched does not fit.
+    #[error("{needed} bytes are needed and {available} are available {of}; {next}")]
+    NoRoom {
+        /// Bytes to be fetched.
+        needed: u64,
+        /// Bytes for which there is room.
+        available: u64,
+        /// In what.
+        of: String,
+        /// What happens or is to be done.
+        next: String,
+    },
     /// The version need not be held any more.
     #[error("no longer assigned")]
     Dropped,

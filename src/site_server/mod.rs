@@ -20,6 +20,7 @@ mod relay;
 mod replicate;
 mod report;
 mod rights;
+mod room;
 mod run;
 mod serve;
 mod upkeep;
@@ -74,6 +75,10 @@ struct Core {
     feed: Feed<Change>,
     /// What looks after the store.
     upkeep: Arc<Upkeep>,
+    /// Most bytes that it may keep, where there is a bound.
+    quota_bytes: Option<u64>,
+    /// What agents have.
+    installed: room::Installed,
     /// Counts what comes from the hub.
     meter: Arc<Meter>,
     /// Content bytes sent to agents.

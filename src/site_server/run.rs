@@ -38,6 +38,9 @@ const LISTEN_DEFAULT: &str = "0.0.0.0:4702";
 /// Changes that a slow agent may be behind before it is told to ask anew.
 const QUEUE_MAX: usize = 256;
 
+/// Part of the quota that patches may take.
+const PATCH_PART: u64 = 8;
+
 /// What can be chosen at each start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RunOptions {
@@ -45,6 +48,8 @@ pub struct RunOptions {
     pub prefer: Prefer,
     /// How the store is looked after.
     pub upkeep: UpkeepOptions,
+    /// Most bytes that it keeps of content and what belongs to it.
+    pub quota_bytes: Option<u64>,
 }
 
 /// Runs the site server in `dir` until `shutdown` resolves; calls `ready` once it listens.
@@ -74,14 +79,17 @@ pub async fn run(
     let about = RunInfo { address: core.address.clone(), pid: std::process::id() };
     folder::write_json(&core.folder.run(), &about)?;
 
+    let mut limits = PlaneLimits::default();
+    limits.patch_bytes_max =
+        options.quota_bytes.map_or(limits.patch_bytes_max, |quota| limits.patch_bytes_max.min(quota / PATCH_PART));
     let access = Arc::new(SiteAccess(Arc::clone(&core)));
-    let plane = Arc::new(DataPlane::new(core.store.clone(), core.folder.tables(), access, PlaneLimits::default()));
+    let plane = Arc::new(DataPlane::new(core.store.clone(), core.folder.tables(), access, limits));
     let tasks = [
         Task::spawn(follow::follow(Arc::clone(&core))),
         Task::spawn(replicate::replicate(Arc::clone(&core), Arc::clone(&plane))),
         Task::spawn(report::report(Arc::clone(&core))),
         Task::spawn(relay::relay(Arc::clone(&core))),
-        Task::spawn(control.serve(Arc::clone(&core))),
+        Task::spawn(control.serve(Arc::clone(&core), Arc::clone(&plane))),
         Task::spawn(Arc::clone(&core.upkeep).run(Arc::new(SiteHolder(Arc::clone(&core))), Arc::clone(&plane))),
     ];
     ready(&about);
@@ -124,6 +132,8 @@ fn core(
         metadata_problem: None.into(),
         stopping: false.into(),
         started: now,
+        quota_bytes: options.quota_bytes,
+        installed: super::room::Installed::default(),
         upkeep: Arc::new(Upkeep::new(store.clone(), folder.upkeep(), options.upkeep)),
         folder,
         member,

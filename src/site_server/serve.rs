@@ -84,6 +84,7 @@ async fn report(
     Extension(asking): Asking,
     JsonBody(signed): JsonBody<Signed>,
 ) -> Result<StatusCode, Problem> {
+    core.installed.learn(asking.machine.id, &signed);
     core.relay.take(asking.machine.id, signed)?;
     Ok(StatusCode::NO_CONTENT)
 }

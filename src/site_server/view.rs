@@ -12,6 +12,7 @@ use super::folder::{self, Folder};
 use super::known::{Known, Stored};
 use super::link::Contact;
 use crate::domain::{CodebaseState, MachineId, Millis, Name, PackageId};
+use crate::net::data_plane::DataPlane;
 use crate::net::member::Member;
 use crate::protocol::admin::Wait;
 use crate::protocol::upkeep::UpkeepView;
@@ -49,6 +50,15 @@ pub struct StatusView {
     pub codebases: Vec<CodebaseRow>,
     /// Everything that waits.
     pub waits: Vec<Wait>,
+    /// Bytes that content and what belongs to it take, while it runs.
+    #[serde(default)]
+    pub used_bytes: Option<u64>,
+    /// Most bytes that they may take.
+    #[serde(default)]
+    pub quota_bytes: Option<u64>,
+    /// Superseded versions for which there is no room.
+    #[serde(default)]
+    pub given_up: u64,
     /// How the store is looked after, while it runs.
     #[serde(default)]
     pub upkeep: Option<UpkeepView>,
@@ -111,7 +121,7 @@ pub struct CodebaseRow {
 
 impl Core {
     /// What `status` shows.
-    pub fn view(&self) -> StatusView {
+    pub fn view(&self, plane: &DataPlane) -> StatusView {
         let codebases = self.codebases.list();
         let address = self.link.client().server().to_owned();
         let mut waits = Vec::new();
@@ -142,6 +152,9 @@ impl Core {
             metadata_problem: self.metadata_problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             codebases: rows,
             waits,
+            used_bytes: self.room(plane).ok().map(|room| room.used_bytes),
+            quota_bytes: self.quota_bytes,
+            given_up: self.codebases.given_up_count(),
             upkeep: Some(self.upkeep.view()),
             served_bytes: self.served_bytes.load(Ordering::Relaxed),
             fetched_bytes: self.meter.read().wire_bytes,
@@ -180,6 +193,9 @@ fn of_folder(member: &Member, known: Option<&Known>) -> StatusView {
         agents: known.map_or(0, |known| known.state.machines.len() as u64),
         codebases: Vec::new(),
         waits: Vec::new(),
+        used_bytes: None,
+        quota_bytes: None,
+        given_up: 0,
         upkeep: None,
         served_bytes: 0,
         fetched_bytes: 0,

@@ -34,6 +34,15 @@ pub fn is_temp(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes()))
 }
 
+/// Returns the bytes that this user can still write to the file system of `path`; `None` where the system does not tell.
+///
+/// # Errors
+/// I/O.
+pub fn free_bytes(path: &Path) -> Result<Option<u64>> {
+    let stat = rustix::fs::statvfs(path).at("ask for the free space of", path)?;
+    Ok((stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize)))
+}
+
 /// Removes what writes that were cut short left in the folder `dir`; only for who alone writes there.
 ///
 /// # Errors

@@ -10,6 +10,8 @@ use super::DataPlane;
 
 /// Digits of an id that the name of a file or folder begins with, at least.
 const DIGITS: usize = 32;
+/// Folders in folders that are looked into.
+const DEPTH_MAX: u32 = 3;
 /// Folder of patches that are being received, one folder a version.
 pub const PATCHES_IN: &str = "patches-in";
 
@@ -33,6 +35,11 @@ impl DataPlane {
             .collect()
     }
 
+    /// Bytes of all that lies beside the store.
+    pub fn beside_bytes(&self) -> u64 {
+        bytes_in(self.versions.dir(), DEPTH_MAX)
+    }
+
     /// Removes those of `files` that belong to a version that is not in `live`, and closes it. Who has one mapped goes on reading it; what
     /// cannot be removed stays until the next time.
     pub fn remove_others(&self, files: Vec<VersionFile>, live: &[ManifestId]) {
@@ -45,6 +52,16 @@ impl DataPlane {
             }
         }
     }
+}
+
+fn bytes_in(folder: &Path, depth: u32) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() && depth > 0 => bytes_in(&entry.path(), depth - 1),
+        Ok(found) if found.is_file() => found.len(),
+        _ => 0,
+    };
+    entries.map(bytes).sum()
 }
 
 fn of(path: &Path) -> Option<VersionFile> {

@@ -12,6 +12,9 @@ use crate::net::data_plane::DataPlane;
 use crate::net::{blocking, clock};
 use crate::protocol::upkeep::GcRun;
 
+/// Where room is needed, also packs of which little is dead are written anew.
+const URGENT_PERCENT: u8 = 90;
+
 impl Upkeep {
     pub(super) async fn collect_forever(self: &Arc<Self>, holder: &Arc<dyn Holder>, plane: &Arc<DataPlane>) {
         loop {
@@ -22,9 +25,10 @@ impl Upkeep {
             }
             let started = clock::now();
             self.asked.store(false, Ordering::Relaxed);
+            let urgent = self.urgent.load(Ordering::Relaxed);
             self.gc_running.store(true, Ordering::Relaxed);
             let (this, holder, plane) = (Arc::clone(self), Arc::clone(holder), Arc::clone(plane));
-            let done = blocking::run("collecting garbage", move || this.collect(&*holder, &plane)).await;
+            let done = blocking::run("collecting garbage", move || this.collect(&*holder, &plane, urgent)).await;
             self.gc_running.store(false, Ordering::Relaxed);
             let done = match done {
                 Ok(Ok(report)) => Ok(report),
@@ -35,6 +39,10 @@ impl Upkeep {
                 return;
             }
             let run = ended(started, done);
+            if urgent {
+                // Whoever still has no room asks again.
+                self.urgent.store(false, Ordering::Relaxed);
+            }
             self.note(|memory| {
                 memory.freed_bytes = memory.freed_bytes.saturating_add(run.freed_bytes);
                 memory.gc = Some(run);
@@ -43,11 +51,12 @@ impl Upkeep {
     }
 
     /// Collects; the files of versions that are gone go too.
-    fn collect(&self, holder: &dyn Holder, plane: &DataPlane) -> Result<GcReport, String> {
+    fn collect(&self, holder: &dyn Holder, plane: &DataPlane, urgent: bool) -> Result<GcReport, String> {
         // Listed before it is asked what is live: what comes later is not looked at.
         let files = plane.version_files();
-        let mut pace = self.pace(holder, &self.gc_holding_back);
-        let options = GcOptions::new(clock::now().0, millis(self.options.gc_grace));
+        let mut pace = self.pace(holder, &self.urgent, &self.gc_holding_back);
+        let regular = GcOptions::new(clock::now().0, millis(self.options.gc_grace));
+        let options = if urgent { GcOptions { grace_millis: 0, poor_percent: URGENT_PERCENT, ..regular } } else { regular };
         let (mut live, mut unknown) = (Vec::new(), None);
         let report = gc_paced(&self.store, &options, &mut |bytes| pace.take(bytes), || {
             // Nobody else waits for this thread.

@@ -81,6 +81,8 @@ pub struct Upkeep {
     memory: Mutex<Memory>,
     /// A version went away.
     asked: AtomicBool,
+    /// Room is needed now: no grace, no pauses.
+    urgent: AtomicBool,
     gc_wake: Notify,
     damage_wake: Notify,
     gc_running: AtomicBool,
@@ -104,6 +106,7 @@ impl Upkeep {
             options,
             memory: Mutex::new(memory),
             asked: AtomicBool::new(false),
+            urgent: AtomicBool::new(false),
             gc_wake: Notify::new(),
             damage_wake: Notify::new(),
             gc_running: AtomicBool::new(false),
@@ -128,6 +131,17 @@ impl Upkeep {
     pub fn collect_soon(&self) {
         self.asked.store(true, Ordering::Relaxed);
         self.gc_wake.notify_one();
+    }
+
+    /// Versions were given up because room is needed now: what they alone needed goes without grace or pause.
+    pub fn collect_urgently(&self) {
+        self.urgent.store(true, Ordering::Relaxed);
+        self.collect_soon();
+    }
+
+    /// Says whether the last collection left something dead.
+    pub fn has_dead(&self) -> bool {
+        self.memory().gc.as_ref().is_some_and(|run| run.waiting_bytes > 0)
     }
 
     /// Damage was found or may be mended: the role looks what that means for its versions.
@@ -184,9 +198,9 @@ impl Upkeep {
         scrub_due(now, last, millis(self.options.scrub_every))
     }
 
-    fn pace<'a>(&'a self, holder: &'a dyn Holder, holding_back: &'a AtomicBool) -> Pace<'a> {
+    fn pace<'a>(&'a self, holder: &'a dyn Holder, urgent: &'a AtomicBool, holding_back: &'a AtomicBool) -> Pace<'a> {
         let (bytes_per_sec, stopping) = (self.options.bytes_per_sec, &self.stopping);
-        Pace { bytes_per_sec, due: Instant::now(), holder, stopping, holding_back }
+        Pace { bytes_per_sec, due: Instant::now(), holder, urgent, stopping, holding_back }
     }
 
     /// Keeps what was done; if that cannot be written it is done again after the next start.

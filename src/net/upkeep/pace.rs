@@ -19,6 +19,8 @@ pub(super) struct Pace<'a> {
     /// When what was read would have been read at the rate.
     pub due: Instant,
     pub holder: &'a dyn Holder,
+    /// Somebody waits for this very work: no pause.
+    pub urgent: &'a AtomicBool,
     pub stopping: &'a AtomicBool,
     pub holding_back: &'a AtomicBool,
 }
@@ -31,12 +33,12 @@ impl Pace<'_> {
     pub fn take(&mut self, bytes: u64) -> Result<()> {
         let now = Instant::now();
         self.due = due(self.due, now, bytes, self.bytes_per_sec);
-        while Instant::now() < self.due {
+        while Instant::now() < self.due && !self.urgent.load(Ordering::Relaxed) {
             self.check()?;
             sleep(self.due.saturating_duration_since(Instant::now()).min(LOOK));
         }
         let until = Instant::now() + HOLD_BACK_MAX;
-        while self.holder.is_busy() && Instant::now() < until {
+        while self.holder.is_busy() && !self.urgent.load(Ordering::Relaxed) && Instant::now() < until {
             self.holding_back.store(true, Ordering::Relaxed);
             self.check()?;
             sleep(LOOK);

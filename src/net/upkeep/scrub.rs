@@ -1,7 +1,7 @@
 //! Reading everything again from time to time, and what follows from damage.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use consign_store::upkeep::{self, ScrubReport};
@@ -48,7 +48,8 @@ impl Upkeep {
 
     /// Reads at the pace; what is found damaged is told at once.
     fn scrub(&self, holder: &dyn Holder) -> consign_store::Result<ScrubReport> {
-        let mut pace = self.pace(holder, &self.scrub_holding_back);
+        let never = AtomicBool::new(false);
+        let mut pace = self.pace(holder, &never, &self.scrub_holding_back);
         let mut noted = self.store.damage_noted();
         upkeep::scrub(&self.store, &mut |bytes| {
             self.scrub_read.fetch_add(bytes, Ordering::Relaxed);

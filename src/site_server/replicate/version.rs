@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use consign_store::Store;
 use consign_store::chunk::record::VerifiedRecord;
 use consign_store::manifest::{ChunkTable, ManifestFile};
+use consign_store::upkeep::is_whole;
+use consign_store::{Store, delta};
 use tokio::time::{Instant, interval_at};
 
 use super::missing::{self, Batch};
@@ -45,6 +46,7 @@ impl Job {
         let target = self.core.metadata.target(*package, name, info, id)?;
         let client = self.core.link.client();
         let manifest = self.manifest(&client, &target).await?;
+        self.reserve_changes(&manifest).await?;
         self.patches(&client, &manifest).await?;
         self.recipes(&client, &manifest).await?;
         let table = Arc::clone(&self.plane.versions().open(*id).await?.table);
@@ -90,6 +92,17 @@ impl Job {
         self.plane.versions().open(id).await.ok().map(|version| Arc::clone(&version.manifest))
     }
 
+    /// Makes sure of room before patches are taken: they make about what changed since the version that they build on. Without such a
+    /// version there are none, and room is looked for when it is known what is missing.
+    async fn reserve_changes(&self, manifest: &Arc<ManifestFile>) -> Result<()> {
+        let Some(base) = self.base().await.filter(|base| base.id() != manifest.id()) else { return Ok(()) };
+        let (core, id) = (Arc::clone(&self.core), manifest.id());
+        if blocking::run("looking for what is here", move || is_whole(&core.store, id)).await?? {
+            return Ok(());
+        }
+        self.core.reserve(&self.plane, &self.assigned, delta::changed_bytes(&base, manifest)).await
+    }
+
     async fn recipes(&self, client: &Client, manifest: &Arc<ManifestFile>) -> Result<()> {
         let ranges = self.missing_recipes(manifest).await?;
         if ranges.is_empty() {
@@ -119,6 +132,8 @@ impl Job {
         if survey.missing_chunks == 0 {
             return Ok(());
         }
+        let missing_bytes = self.assigned.info.bytes.saturating_sub(survey.here_bytes);
+        self.core.reserve(&self.plane, &self.assigned, missing_bytes).await?;
         let intake = Arc::new(Intake::new(self.core.store.clone(), survey.here_bytes));
         self.tell(&intake)?;
         let mut start = 0;

@@ -13,6 +13,8 @@ use crate::store::Store;
 const SMALL_PART: u64 = 8;
 /// Bytes copied in one run unless said otherwise.
 pub const REWRITE_BYTES_MAX: u64 = 4 << 30;
+/// Live part of a pack below which it is written anew, unless said otherwise.
+const POOR_PERCENT: u8 = 50;
 /// Most condemned chunks that are kept in mind, 9 bytes each; what is dead besides waits for a later run.
 const CONDEMNED_CHUNKS_MAX: usize = 16 << 20;
 
@@ -30,6 +32,8 @@ pub struct GcOptions {
     pub grace_millis: i64,
     /// Most bytes copied out of poor packs in this run.
     pub rewrite_bytes_max: u64,
+    /// Packs of which a smaller part is live are written anew, percent.
+    pub poor_percent: u8,
     /// Change nothing, only say what would be done.
     pub dry_run: bool,
 }
@@ -38,7 +42,7 @@ impl GcOptions {
     /// Collects what has been dead for `grace_millis` at `now_millis`, within the default limit.
     #[must_use]
     pub fn new(now_millis: i64, grace_millis: i64) -> Self {
-        Self { now_millis, grace_millis, rewrite_bytes_max: REWRITE_BYTES_MAX, dry_run: false }
+        Self { now_millis, grace_millis, rewrite_bytes_max: REWRITE_BYTES_MAX, poor_percent: POOR_PERCENT, dry_run: false }
     }
 }
 
@@ -204,25 +208,21 @@ pub(super) struct Plan {
     kept_bytes: u64,
     /// About how many bytes the copies take.
     copy_bytes: u64,
+    /// Too little of it is live.
+    is_poor: bool,
     /// Small, and otherwise good.
     is_small: bool,
-    /// Raw bytes of all its records.
-    raw_bytes: u64,
 }
 
 impl Plan {
     /// Copies everything that is found in `pack`.
     pub(super) fn copy_all(pack: Pack) -> Self {
         let stored = pack.stored_bytes();
-        Self { pack, doomed: Vec::new(), kept_bytes: stored, copy_bytes: stored, is_small: false, raw_bytes: stored }
+        Self { pack, doomed: Vec::new(), kept_bytes: stored, copy_bytes: stored, is_poor: true, is_small: false }
     }
 
     pub(super) fn is_dead(&self) -> bool {
         self.kept_bytes == 0
-    }
-
-    fn is_poor(&self) -> bool {
-        self.kept_bytes.saturating_mul(2) < self.raw_bytes
     }
 }
 
@@ -234,13 +234,13 @@ fn plan(store: &Store, packs: impl Iterator<Item = (Pack, Survey)>, due: &Due<'_
         let plan = plan_pack(store, pack, survey, due, report);
         if !is_kept {
             plans.push(plan);
-        } else if plan.is_poor() {
+        } else if plan.is_poor {
             report.packs_kept += 1;
         }
     }
-    let several_are_small = plans.iter().filter(|plan| plan.is_small && !plan.is_poor()).count() > 1;
-    plans.retain(|plan| plan.is_poor() || (plan.is_small && several_are_small));
-    plans.sort_by_key(|plan| (!plan.is_poor(), plan.copy_bytes));
+    let several_are_small = plans.iter().filter(|plan| plan.is_small && !plan.is_poor).count() > 1;
+    plans.retain(|plan| plan.is_poor || (plan.is_small && several_are_small));
+    plans.sort_by_key(|plan| (!plan.is_poor, plan.copy_bytes));
     let mut left = due.options.rewrite_bytes_max;
     plans.retain(|plan| {
         let fits = plan.copy_bytes <= left;
@@ -269,7 +269,7 @@ fn plan_pack(store: &Store, pack: Pack, survey: Survey, due: &Due<'_>, report: &
         kept_bytes,
         copy_bytes: part(survey.stored_bytes, kept_bytes, survey.raw_bytes),
         is_small: matches!(pack, Pack::Sealed(_)) && survey.stored_bytes < small_max,
-        raw_bytes: survey.raw_bytes,
+        is_poor: kept_bytes.saturating_mul(100) < survey.raw_bytes.saturating_mul(due.options.poor_percent.into()),
         pack,
     }
 }

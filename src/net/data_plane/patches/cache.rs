@@ -58,6 +58,12 @@ impl Cache {
 
     /// Removes the least recently used sets until what is left keeps the bound; what cannot be removed stays.
     pub fn trim(&self) {
+        self.trim_to(self.bytes_max);
+    }
+
+    /// As [`Cache::trim`] with another bound; says whether anything was removed.
+    pub fn trim_to(&self, bytes_max: u64) -> bool {
+        let mut any = false;
         let mut sets: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for folder in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let path = folder.path();
@@ -69,12 +75,14 @@ impl Cache {
         sets.sort();
         let mut total: u64 = sets.iter().map(|(_, bytes, _)| bytes).sum();
         for (_, bytes, path) in sets {
-            if total <= self.bytes_max {
+            if total <= bytes_max {
                 break;
             }
             if fs::remove_dir_all(&path).is_ok() {
                 total -= bytes;
+                any = true;
             }
         }
+        any
     }
 }

@@ -94,6 +94,11 @@ impl Patches {
         self.ask(pair, changed_bytes)
     }
 
+    /// Removes all patches that are built; says whether there were any.
+    pub fn clear(&self) -> bool {
+        self.cache.trim_to(0)
+    }
+
     fn failure(&self, pair: Pair) -> Option<String> {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.retain(|_, (when, _)| when.elapsed() < FAILED_REST);
