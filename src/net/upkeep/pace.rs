@@ -60,7 +60,53 @@ fn due(before: Instant, now: Instant, bytes: u64, bytes_per_sec: u64) -> Instant
 
 #[cfg(test)]
 mod tests {
+    use consign_store::upkeep::Live;
+
     use super::*;
+    use crate::net::data_plane::BoxFuture;
+
+    /// A role at which somebody waits for other work while it is set.
+    struct Busy(AtomicBool);
+
+    impl Holder for Busy {
+        fn live(&self) -> BoxFuture<'_, Result<Live, String>> {
+            Box::pin(async { Ok(Live::default()) })
+        }
+
+        fn is_busy(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        fn damage_found(&self) -> BoxFuture<'_, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    #[test]
+    fn it_holds_back_while_somebody_waits_unless_it_is_urgent_and_ends_when_the_process_does() {
+        let holder = Busy(AtomicBool::new(true));
+        let [urgent, stopping, holding_back] = [const { AtomicBool::new(false) }; 3];
+        let take = || {
+            let flags = (&urgent, &stopping, &holding_back);
+            let (urgent, stopping, holding_back) = flags;
+            Pace { bytes_per_sec: 1 << 40, due: Instant::now(), holder: &holder, urgent, stopping, holding_back }.take(1)
+        };
+        std::thread::scope(|scope| {
+            let taking = scope.spawn(take);
+            while !holding_back.load(Ordering::Relaxed) {
+                assert!(!taking.is_finished(), "it did not hold back");
+                std::thread::yield_now();
+            }
+            holder.0.store(false, Ordering::Relaxed);
+            taking.join().unwrap().unwrap();
+        });
+        holder.0.store(true, Ordering::Relaxed);
+        urgent.store(true, Ordering::Relaxed);
+        take().unwrap();
+        assert!(!holding_back.load(Ordering::Relaxed));
+        stopping.store(true, Ordering::Relaxed);
+        assert!(matches!(take(), Err(Error::Cancelled)));
+    }
 
     #[test]
     fn a_rate_is_held_and_idle_time_is_not_made_up_for() {

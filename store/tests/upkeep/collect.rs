@@ -6,8 +6,9 @@ use std::path::Path;
 
 use consign_store::chunk::record::encode;
 use consign_store::chunk::{ChunkKind, VerifiedChunk};
+use consign_store::manifest::ManifestFile;
 use consign_store::store::Store;
-use consign_store::upkeep::{GcOptions, GcReport, gc};
+use consign_store::upkeep::{GcOptions, GcReport, Live, gc, gc_paced, is_whole};
 use consign_store::{Error, FileDigest, ManifestId};
 
 use crate::support::{Files, Room, SMALL, collect, collect_now, mixed, noise, publish, version};
@@ -264,4 +265,57 @@ fn the_index_is_built_again_after_a_collection() {
     crate::support::assert_whole(&store, kept, &few);
     assert_eq!(store.stats().unwrap(), stats);
     publish(&store, &version(9));
+}
+
+#[test]
+fn of_a_version_that_is_still_arriving_stays_what_is_there() {
+    let other = Room::new();
+    let files = mixed(2, 3);
+    let arriving = other.publish(&files);
+    let room = Room::new();
+    // What has arrived: the manifest and some of the files.
+    let manifest = ManifestFile::extract(&other.store, arriving, &room.path("manifest")).unwrap();
+    manifest.insert(&room.store).unwrap();
+    let some: Files = files.clone().into_iter().filter(|(name, _)| name != "large").collect();
+    let part = room.publish(&some);
+    room.publish(&version(9));
+    let live = Live { whole: Vec::new(), partial: vec![arriving] };
+    let run = |live: Live| gc_paced(&room.store, &GcOptions::new(0, 0), &mut |_| Ok(()), || Ok(live));
+    assert!(run(Live { whole: vec![arriving], partial: Vec::new() }).is_err(), "a recipe of a whole version is missing");
+    let report = run(live).unwrap();
+    assert!(report.chunks_swept > 0 && report.chunks_missing > 0, "{report:?}");
+    let again = room.publish(&some);
+    assert_eq!(again, part);
+    let stored = room.stored();
+    assert!(!is_whole(&room.store, arriving).unwrap());
+    let taken = other.store.stats().unwrap().stored_bytes;
+    assert_eq!(room.publish(&files), arriving);
+    assert!(room.stored() - stored < taken * 3 / 4, "what had arrived was stored again");
+    assert!(is_whole(&room.store, arriving).unwrap());
+    room.assert_whole(arriving, &files);
+}
+
+#[test]
+fn a_run_that_is_stopped_leaves_a_valid_store_and_the_next_goes_on() {
+    let room = Room::new();
+    let files = mixed(2, 3);
+    room.publish(&version(1));
+    let kept = room.publish(&files);
+    for stop_at in 0..40 {
+        let mut calls = 0;
+        let mut pace = |_| {
+            calls += 1;
+            if calls > stop_at { Err(Error::Cancelled) } else { Ok(()) }
+        };
+        let live = Live { whole: vec![kept], partial: Vec::new() };
+        let done = gc_paced(&room.store, &GcOptions::new(0, 0), &mut pace, || Ok(live));
+        room.assert_whole(kept, &files);
+        if done.is_ok() {
+            assert!(stop_at > 0, "it never paused");
+            break;
+        }
+    }
+    let room = room.reopen();
+    room.assert_whole(kept, &files);
+    assert_eq!(collect_now(&room.store, &[kept]).unwrap().chunks_waiting, 0);
 }
