@@ -100,13 +100,11 @@ fn scrub_words(scrub: &ScrubView) -> String {
     let next = human::time(scrub.next);
     let Some(last) = &scrub.last else { return format!("next at {next}") };
     let ended = human::time(last.ended);
-    match &last.problem {
-        Some(problem) => format!("ended early at {ended}: {problem}; next at {next}"),
-        None => {
-            let damaged = human::things(last.damaged_chunks, "damaged chunk");
-            format!("{} read until {ended}, {damaged} found; next at {next}", human::size(last.read_bytes))
-        }
+    if let Some(problem) = &last.problem {
+        return format!("ended early at {ended}: {problem}; next at {next}");
     }
+    let damaged = human::things(last.damaged_chunks, "damaged chunk");
+    format!("{} read until {ended}, {damaged} found; next at {next}", human::size(last.read_bytes))
 }
 
 #[cfg(test)]

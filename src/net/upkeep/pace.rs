@@ -114,7 +114,7 @@ mod tests {
         let first = due(start, start, 3_000_000, 1_000_000);
         assert_eq!(first - start, Duration::from_secs(3));
         assert_eq!(due(first, start, 1_000_000, 1_000_000) - start, Duration::from_secs(4));
-        let later = first + Duration::from_secs(60);
+        let later = first + Duration::from_mins(1);
         assert_eq!(due(first, later, 1_000_000, 1_000_000) - later, Duration::from_secs(1));
         assert_eq!(due(start, start, u64::MAX, 0) - start, Duration::from_hours(1));
     }

@@ -86,14 +86,14 @@ impl Marks {
             return Ok(());
         }
         let marks = RefCell::new(self);
-        let mut page = |id| {
+        let mut read = |id| {
             marks.borrow_mut().take(store, &id, want)?;
-            let page = store.peek(&id)?.bytes().clone();
-            pace(page.len() as u64)?;
-            Ok(page)
+            let lines = store.peek(&id)?.bytes().clone();
+            pace(lines.len() as u64)?;
+            Ok(lines)
         };
         let walked =
-            recipe::walk(digest, size, chunks, &mut page, &mut |line| marks.borrow_mut().take(store, &line.id, want).map(drop));
+            recipe::walk(digest, size, chunks, &mut read, &mut |line| marks.borrow_mut().take(store, &line.id, want).map(drop));
         if want == Want::Part { walked.or_else(absent) } else { walked }
     }
 
