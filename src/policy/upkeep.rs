@@ -2,7 +2,7 @@
 
 use crate::domain::Millis;
 
-/// Earliest repetition of a collection that could not free everything, milliseconds.
+/// Earliest repetition of a collection that failed or could not free everything, milliseconds.
 const AGAIN_MILLIS_MIN: i64 = 600_000;
 
 /// What decides when garbage is collected next.
@@ -10,8 +10,10 @@ const AGAIN_MILLIS_MIN: i64 = 600_000;
 pub struct Collection {
     /// When the last run ended.
     pub last: Option<Millis>,
-    /// It left something that waits, or failed.
+    /// It left something that waits.
     pub unfinished: bool,
+    /// It failed.
+    pub failed: bool,
     /// A version went away since it began.
     pub asked: bool,
     /// Milliseconds between runs.
@@ -26,7 +28,11 @@ pub fn collection_due(now: Millis, of: &Collection) -> Millis {
     let Some(last) = of.last.filter(|_| !of.asked) else { return now };
     let regular = last.plus_millis(of.every_millis);
     let again = last.plus_millis(of.grace_millis.max(AGAIN_MILLIS_MIN));
-    if of.unfinished { regular.min(again) } else { regular }
+    match (of.failed, of.unfinished) {
+        (true, _) => regular.min(last.plus_millis(AGAIN_MILLIS_MIN)),
+        (false, true) => regular.min(again),
+        (false, false) => regular,
+    }
 }
 
 /// Says when everything is to be read again, where that ended last at `last`.
@@ -47,6 +53,7 @@ mod tests {
         let quiet = Collection {
             last: Some(NOW.plus_millis(-5)),
             unfinished: false,
+            failed: false,
             asked: false,
             every_millis: 7 * DAY,
             grace_millis: DAY,
@@ -54,6 +61,7 @@ mod tests {
         let due = |of: Collection| collection_due(NOW, &of).0 - NOW.0 + 5;
         assert_eq!(due(quiet), 7 * DAY);
         assert_eq!(due(Collection { unfinished: true, ..quiet }), DAY);
+        assert_eq!(due(Collection { failed: true, ..quiet }), AGAIN_MILLIS_MIN);
         assert_eq!(due(Collection { unfinished: true, grace_millis: 0, ..quiet }), AGAIN_MILLIS_MIN);
         assert_eq!(due(Collection { unfinished: true, grace_millis: 0, every_millis: 9, ..quiet }), 9);
         assert_eq!(due(Collection { asked: true, ..quiet }), 5);

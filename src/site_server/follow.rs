@@ -115,8 +115,10 @@ async fn update_metadata(core: &Core, client: &Client) -> Result<()> {
 /// Acts on a new state: assigns its versions, tells agents what is new.
 pub(super) fn adopt(core: &Core, known: Known) {
     let known = Arc::new(known);
+    // First of all: garbage collection takes what is assigned for all that is needed as soon as anything is known.
+    let some_gone = core.codebases.assign(assigned(&known.state));
     let before = core.known.send_replace(Some(Arc::clone(&known)));
-    if core.codebases.assign(assigned(&known.state)) {
+    if some_gone {
         core.upkeep.collect_soon();
     }
     match before {

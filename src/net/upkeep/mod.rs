@@ -184,7 +184,8 @@ impl Upkeep {
         collection_due(
             now,
             &Collection {
-                unfinished: last.as_ref().is_some_and(|run| run.waiting_bytes > 0 || run.problem.is_some()),
+                unfinished: last.as_ref().is_some_and(|run| run.waiting_bytes > 0),
+                failed: last.as_ref().is_some_and(|run| run.problem.is_some()),
                 last: last.map(|run| run.ended),
                 asked: self.asked.load(Ordering::Relaxed),
                 every_millis: millis(self.options.gc_every),
