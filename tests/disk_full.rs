@@ -136,3 +136,31 @@ fn a_full_disk_at_an_agent_is_told_and_what_was_installed_stands() {
     same(&source, &dest);
     assert!(text(&dest).starts_with(text(&disk.0)));
 }
+
+#[test]
+fn an_agent_without_room_for_what_a_patch_makes_says_how_much_is_needed() {
+    const LARGE: usize = 13 << 20;
+    let Some(disk) = Disk::mount() else { return };
+    let mut fleet = Fleet::hub_only(&Options::default());
+    fleet.add_server("attic", None);
+    fleet.add_agent_in(&disk.path("desk"), "desk");
+    fleet.agents[0].kill();
+    fleet.agents[0].with(&["--prefer", "bytes"]);
+    fleet.start_agent(0);
+    let (source, dest) = (fleet.path("source"), disk.path("installed"));
+    let mut bytes = noise(LARGE, 92);
+    write(&source.join("large.bin"), &bytes);
+    fleet.publish("tools", &source);
+    fleet.install(0, "tools", &dest).ok();
+    bytes[LARGE / 2..LARGE / 2 + 100].fill(0);
+    write(&source.join("large.bin"), &bytes);
+    fleet.admin(&["package", "refresh", "tools", "--wait"]).ok();
+    let words = format!("{LARGE} bytes are needed");
+    until("the agent to say how much is needed", || {
+        let seen = fleet.agent_package(0, "tools")?;
+        holds(seen["state"] == "failed" && seen["reason"].as_str().is_some_and(|reason| reason.contains(&words)), &seen)
+    });
+    disk.grow();
+    fleet.agent_has(0, "tools", 2);
+    same(&source, &dest);
+}

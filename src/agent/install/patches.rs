@@ -121,7 +121,7 @@ impl Content {
         for info in offer.take {
             let targets = info.targets.clone();
             let asked = Arc::clone(&content.assembly);
-            if !blocking::run("looking at what is staged", move || asked.wants_patched(&targets)).await? {
+            if !blocking::run("looking at what is staged", move || asked.wants_patched(&targets)).await?? {
                 continue;
             }
             if let Some(max_bytes) = terms.max_bytes.filter(|_| !terms.allows(effort.spent_wire(), info.len)) {

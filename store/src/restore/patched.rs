@@ -20,9 +20,17 @@ const READ_BYTES: usize = 1 << 20;
 
 impl Assembly {
     /// Says whether any of the files `targets` (entry numbers) is not staged whole: then a patch that makes them is of use.
-    #[must_use]
-    pub fn wants_patched(&self, targets: &[u32]) -> bool {
-        targets.iter().any(|entry| !self.is_staged(*entry))
+    ///
+    /// # Errors
+    /// There is too little space for those; nothing was fetched or written yet.
+    pub fn wants_patched(&self, targets: &[u32]) -> Result<bool> {
+        let lacking = targets.iter().filter(|entry| !self.is_staged(**entry));
+        let sizes: Vec<u64> = lacking.filter_map(|entry| self.manifest().file_of(*entry)).map(|(size, ..)| size).collect();
+        if sizes.is_empty() {
+            return Ok(false);
+        }
+        self.staging.check_space(sizes.iter().sum())?;
+        Ok(true)
     }
 
     /// Makes the files `targets` by a patch from the joined files `bases` of `seed`, and returns their raw bytes.

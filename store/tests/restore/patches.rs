@@ -60,7 +60,7 @@ impl Pair {
         let seed = self.room.seed(&self.room.path("dest"), self.old);
         let mut made = 0;
         for patch in &self.set {
-            if !assembly.wants_patched(&patch.targets) {
+            if !assembly.wants_patched(&patch.targets)? {
                 continue;
             }
             made += assembly.take_patch(&mut File::open(self.patch(patch)).unwrap(), &patch.targets, &seed, &patch.bases)?;
