@@ -6,10 +6,10 @@
 //! application makes is cut, hashed and compared as on an agent, and then dropped: nothing is written.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use consign_store::delta::{Limits, apply, build_set};
+use consign_store::delta::{Limits, Span, apply, build_set};
 use consign_store::manifest::ManifestFile;
 use consign_store::{ManifestId, Store};
 
@@ -39,7 +39,7 @@ fn measure(store: &Store, base: ManifestId, target: ManifestId, folder: &Path) -
     let (mut apply_seconds, mut made_bytes, mut patch_bytes) = (0.0, 0, 0);
     for built in &set {
         let old =
-            built.bases.iter().map(|entry| fs::read(folder.join(base.path_of(*entry)))).collect::<std::io::Result<Vec<_>>>()?;
+            built.scope.bases.iter().map(|span| stretch(&base, *span, folder)).collect::<Result<Vec<_>>>()?;
         let (old, patch) = (old.concat(), fs::read(out.join(built.digest.to_hex()))?);
         let begun = processor_seconds()?;
         let open = &mut |_: &_| Ok(old.as_slice());
@@ -55,6 +55,19 @@ fn measure(store: &Store, base: ManifestId, target: ManifestId, folder: &Path) -
         "patches": set.len(), "patch_bytes": patch_bytes, "made_bytes": made_bytes,
         "encode_seconds": encode_seconds, "apply_seconds": apply_seconds,
     }))
+}
+
+/// Reads what a patch is made of.
+fn stretch(base: &ManifestFile, span: Span, folder: &Path) -> Result<Vec<u8>> {
+    let (entry, from, len) = match span {
+        Span::File(entry) => (entry, 0, u64::MAX),
+        Span::Part { entry, from, len } => (entry, from, len),
+    };
+    let mut file = fs::File::open(folder.join(base.path_of(entry)))?;
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(len).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// How long this thread has run.

@@ -5,6 +5,8 @@
 //! from an offset: a patch is named by its digest and never changes, so a receiver goes on where it was. Both need the right to both
 //! versions.
 
+use consign_store::FileDigest;
+use consign_store::delta::{BuiltPatch, Part, Scope, Span, Targets};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Millis;
@@ -38,20 +40,90 @@ pub enum PatchAnswer {
     Unknown,
 }
 
-/// A patch: from the joined files `bases` of the base version to the joined files `targets` of the target version.
+/// A patch: from the joined `bases` of the base version to the joined files `targets` of the target version, or to a part of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PatchInfo {
     /// Digest of the patch's bytes, `b3:…`.
     pub digest: String,
     /// Its length, bytes.
     pub len: u64,
-    /// About how many bytes the same files cost as records for a receiver that has the base version.
+    /// About how many bytes the same content costs as records and recipes for a receiver that has the base version.
     pub records_len: u64,
     /// Plain bytes that the receiver has to compress to apply it.
     #[serde(default)]
     pub folded_bytes: u64,
     /// Entry numbers in the target's manifest, in the order in which they are joined.
     pub targets: Vec<u32>,
-    /// Entry numbers in the base's manifest, in the order in which they are joined.
-    pub bases: Vec<u32>,
+    /// Which part of the only target it makes; all of all targets if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartInfo>,
+    /// What it is made of, in the order in which that is joined.
+    pub bases: Vec<BaseInfo>,
+}
+
+/// A part of a file, from one of its chunks to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartInfo {
+    /// Where it begins, bytes.
+    pub from: u64,
+    /// Its length, bytes.
+    pub len: u64,
+    /// Its chunks.
+    pub chunks: u32,
+    /// The digest that a file with these bytes would have, `b3:…`.
+    pub digest: String,
+}
+
+/// What a patch is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum BaseInfo {
+    /// A file of the base's manifest, by entry number.
+    File(u32),
+    /// A stretch of it: entry number, offset and length in bytes.
+    Part(u32, u64, u64),
+}
+
+impl PatchInfo {
+    /// Describes a patch that was built.
+    #[must_use]
+    pub fn of(patch: &BuiltPatch) -> Self {
+        let part = patch.scope.part().map(|part| PartInfo {
+            from: part.from,
+            len: part.len,
+            chunks: part.chunks,
+            digest: part.digest.to_string(),
+        });
+        let base = |span: &Span| match *span {
+            Span::File(entry) => BaseInfo::File(entry),
+            Span::Part { entry, from, len } => BaseInfo::Part(entry, from, len),
+        };
+        Self {
+            digest: patch.digest.to_string(),
+            len: patch.len,
+            records_len: patch.records_len,
+            folded_bytes: patch.folded_bytes,
+            targets: patch.scope.entries().to_vec(),
+            part,
+            bases: patch.scope.bases.iter().map(base).collect(),
+        }
+    }
+
+    /// Reads the patch's name, what it makes and of what; `None` if that is nothing a patch can be.
+    #[must_use]
+    pub fn read(&self) -> Option<(FileDigest, Scope)> {
+        let targets = match (&self.part, &self.targets[..]) {
+            (None, files) => Targets::Files(files.to_vec()),
+            (Some(part), [entry]) => {
+                let digest = part.digest.parse().ok()?;
+                Targets::Part(Part { entry: *entry, from: part.from, len: part.len, chunks: part.chunks, digest })
+            }
+            (Some(_), _) => return None,
+        };
+        let base = |base: &BaseInfo| match *base {
+            BaseInfo::File(entry) => Span::File(entry),
+            BaseInfo::Part(entry, from, len) => Span::Part { entry, from, len },
+        };
+        Some((self.digest.parse().ok()?, Scope { targets, bases: self.bases.iter().map(base).collect() }))
+    }
 }

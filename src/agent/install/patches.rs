@@ -45,6 +45,12 @@ impl Offer {
         Self { answer: PatchAnswer::None { reason: reason.to_owned() }, take: Vec::new() }
     }
 
+    /// The parts of files that there are patches for, taken or not.
+    fn parts(&self) -> Vec<delta::Part> {
+        let PatchAnswer::Ready { set } = &self.answer else { return Vec::new() };
+        set.iter().filter_map(|info| info.read()?.1.part()).collect()
+    }
+
     /// What the patches that are taken cost, bytes.
     pub(super) fn patch_bytes(&self) -> u64 {
         self.take.iter().fold(0, |sum: u64, info| sum.saturating_add(info.len))
@@ -117,11 +123,12 @@ impl Content {
         effort: &mut Effort,
     ) -> Result<Self> {
         let Some(pair) = self.pair() else { return Ok(self) };
+        let parts = offer.parts();
         let mut content = self;
         for info in offer.take {
-            let targets = info.targets.clone();
-            let asked = Arc::clone(&content.assembly);
-            if !blocking::run("looking at what is staged", move || asked.wants_patched(&targets)).await?? {
+            let Some((digest, scope)) = info.read() else { continue };
+            let (asked, makes) = (Arc::clone(&content.assembly), scope.clone());
+            if !blocking::run("looking at what is staged", move || asked.wants_patched(&makes)).await?? {
                 continue;
             }
             if let Some(max_bytes) = terms.max_bytes.filter(|_| !terms.allows(effort.spent_wire(), info.len)) {
@@ -129,15 +136,19 @@ impl Content {
                 let over = OverBudget { package, spent_bytes, planned_bytes, max_bytes, begun: true, building: false };
                 return Err(Error::Budget(over));
             }
-            content = content.take_patch(client, job, pair, info, effort).await?;
+            content = content.take_patch(client, job, pair, (info, digest, scope), effort).await?;
             job.show_taken(&content.tally());
+        }
+        if !parts.is_empty() {
+            let assembly = Arc::clone(&content.assembly);
+            blocking::run("joining parts of files", move || assembly.join_parts(&parts)).await??;
         }
         Ok(content)
     }
 
     fn pays(&self, info: &PatchInfo, choice: Choice<'_>) -> bool {
-        let manifest = self.assembly.manifest();
-        let raw = info.targets.iter().filter_map(|entry| manifest.file_of(*entry)).map(|(size, ..)| size).sum();
+        let Some((_, scope)) = info.read() else { return false };
+        let raw = scope.raw_bytes(self.assembly.manifest());
         let prefer = choice.terms.prefer(choice.prefer);
         patch_pays(prefer, info.len, info.records_len, raw, info.folded_bytes, choice.rate.bytes_per_sec())
     }
@@ -148,10 +159,9 @@ impl Content {
         client: &Client,
         job: &Job,
         (base, target): Pair,
-        info: PatchInfo,
+        (info, digest, scope): (PatchInfo, FileDigest, delta::Scope),
         effort: &mut Effort,
     ) -> Result<Self> {
-        let Ok(digest) = info.digest.parse::<FileDigest>() else { return Ok(self) };
         let folder = patches_folder(job);
         fsx::create_dir_durable(&folder)?;
         let path = folder.join(digest.to_hex());
@@ -168,7 +178,7 @@ impl Content {
         let applied = blocking::run("applying a patch", move || {
             let made = File::open(&path).at("open", &path).and_then(|file| {
                 let mut bytes = BufReader::new(file);
-                seeds.first().map_or(Ok(0), |seed| assembly.take_patch(&mut bytes, &info.targets, seed, &info.bases))
+                seeds.first().map_or(Ok(0), |seed| assembly.take_patch(&mut bytes, &scope, seed))
             });
             // Applied or useless, it is not needed again.
             let _ = std::fs::remove_file(&path);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use consign_store::delta::{self, Part, UpdatePlan};
+use consign_store::delta::{self, PlanPart as Part, UpdatePlan};
 use consign_store::error::At as _;
 use consign_store::manifest::ManifestFile;
 use consign_store::{ManifestId, Store};
@@ -112,17 +112,7 @@ pub fn patch(patch: &Patch, output: &Output) -> Result<(), CliError> {
     let scratch = tempfile::tempdir().map_err(|e| CliError::io("create a folder in", &std::env::temp_dir(), &e))?;
     let (base, target) = (manifest(&store, patch.base, scratch.path())?, manifest(&store, patch.target, scratch.path())?);
     let built = delta::build_set(&store, &base, &target, &patch.out)?;
-    let set: Vec<PatchInfo> = built
-        .into_iter()
-        .map(|patch| PatchInfo {
-            digest: patch.digest.to_string(),
-            len: patch.len,
-            records_len: patch.records_len,
-            folded_bytes: patch.folded_bytes,
-            targets: patch.targets,
-            bases: patch.bases,
-        })
-        .collect();
+    let set: Vec<PatchInfo> = built.iter().map(PatchInfo::of).collect();
     let list = patch.out.join("set.json");
     let text = serde_json::to_vec(&set).map_err(|e| CliError::failed(format!("cannot write {}: {e}", list.display())))?;
     std::fs::write(&list, text).at("write", &list)?;

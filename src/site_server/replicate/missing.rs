@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use consign_store::chunk::ChunkKind;
-use consign_store::chunk::record::ChunkLine;
 use consign_store::manifest::recipe::{self, PAGE_LINES_MAX};
 use consign_store::manifest::{ChunkTable, ManifestFile};
 use consign_store::{ChunkId, Error, Result, Store};
@@ -104,24 +103,6 @@ fn lacks_pages(store: &Store, digest: consign_store::FileDigest, size: u64, chun
         Err(Error::NoChunk(_)) => Ok(true),
         Err(error) => Err(error),
     }
-}
-
-/// Says whether the store lacks anything of the files `entries`.
-///
-/// # Errors
-/// A damaged page, or I/O.
-pub(super) fn lacks_any(store: &Store, manifest: &ManifestFile, entries: &[u32]) -> Result<bool> {
-    for entry in entries {
-        let Some((size, digest, chunks)) = manifest.file_of(*entry) else { continue };
-        let mut page = |id| store.read_chunk(&id, ChunkKind::RecipePage).map(|page| page.bytes().clone());
-        let mut found = |line: ChunkLine| if store.contains(&line.id)? { Ok(()) } else { Err(Error::NoChunk(line.id)) };
-        match recipe::walk(digest, size, chunks, &mut page, &mut found) {
-            Ok(()) => {}
-            Err(Error::NoChunk(_)) => return Ok(true),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(false)
 }
 
 fn push(ranges: &mut Vec<Range<u32>>, number: u32) {

@@ -3,14 +3,14 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use consign_store::error::At as _;
 use consign_store::manifest::ManifestFile;
-use consign_store::{FileDigest, ManifestId, Store, delta};
+use consign_store::delta::Scope;
+use consign_store::{FileDigest, ManifestId, Store, delta, fsx};
 
-use super::missing;
 use super::version::Job;
 use crate::domain::{CodebaseState, Millis};
 use crate::net::data_plane::leftovers::PATCHES_IN;
@@ -39,8 +39,16 @@ impl Job {
             }
         };
         let folder = self.core.folder.tables().join(PATCHES_IN).join(manifest.id().to_hex());
-        for info in set.into_iter().filter(|info| self.pays(manifest, info)) {
-            self.patch(client, pair, (&base, manifest), info, &folder).await?;
+        let set: Vec<_> = set.into_iter().filter_map(|info| info.read().map(|(digest, scope)| (info, digest, scope))).collect();
+        let parts: Vec<_> = set.iter().filter_map(|(_, _, scope)| scope.part()).collect();
+        for (info, digest, scope) in set {
+            if self.pays(manifest, &info, &scope) {
+                self.patch(client, pair, (&base, manifest), (info.len, digest, scope), &folder).await?;
+            }
+        }
+        if !parts.is_empty() {
+            let (store, manifest) = (self.core.store.clone(), Arc::clone(manifest));
+            blocking::run("joining parts of files", move || delta::join_parts(&store, &manifest, &parts)).await??;
         }
         let _ = std::fs::remove_dir_all(&folder);
         Ok(())
@@ -51,16 +59,15 @@ impl Job {
         client: &Client,
         (base_id, target_id): (ManifestId, ManifestId),
         (base, target): (&Arc<ManifestFile>, &Arc<ManifestFile>),
-        info: PatchInfo,
+        (len, digest, scope): (u64, FileDigest, Scope),
         folder: &Path,
     ) -> Result<()> {
-        let Ok(digest) = info.digest.parse::<FileDigest>() else { return Ok(()) };
-        if !self.lacks(target, &info.targets).await? {
+        if !self.lacks(target, &scope).await? {
             return Ok(());
         }
         std::fs::create_dir_all(folder).at("create folder", folder)?;
         let path = folder.join(digest.to_hex());
-        match fetch_patch(client, base_id, target_id, digest, info.len, &path).await.end {
+        match fetch_patch(client, base_id, target_id, digest, len, &path).await.end {
             Ok(()) => {}
             Err(crate::net::Error::Store(error)) => return Err(error.into()),
             Err(error) => {
@@ -69,7 +76,7 @@ impl Job {
             }
         }
         let (store, base, target) = (self.core.store.clone(), Arc::clone(base), Arc::clone(target));
-        let applied = blocking::run("applying a patch", move || take(&store, &path, &base, &target, &info)).await?;
+        let applied = blocking::run("applying a patch", move || take(&store, &path, (&base, &target), &scope)).await?;
         match applied {
             Err(error) if error.is_disk_full() => Err(error.into()),
             Err(error) => {
@@ -80,27 +87,27 @@ impl Job {
         }
     }
 
-    fn pays(&self, target: &ManifestFile, info: &PatchInfo) -> bool {
-        let raw = info.targets.iter().filter_map(|entry| target.file_of(*entry)).map(|(size, ..)| size).sum();
-        patch_pays(self.core.prefer, info.len, info.records_len, raw, info.folded_bytes, self.core.rate.bytes_per_sec())
+    fn pays(&self, target: &ManifestFile, info: &PatchInfo, scope: &Scope) -> bool {
+        let (raw, rate) = (scope.raw_bytes(target), self.core.rate.bytes_per_sec());
+        patch_pays(self.core.prefer, info.len, info.records_len, raw, info.folded_bytes, rate)
     }
 
-    /// Says whether the store lacks anything of the files `entries`.
-    async fn lacks(&self, target: &Arc<ManifestFile>, entries: &[u32]) -> Result<bool> {
-        let (store, target, entries) = (self.core.store.clone(), Arc::clone(target), entries.to_vec());
-        Ok(blocking::run("looking for chunks", move || missing::lacks_any(&store, &target, &entries)).await??)
+    /// Says whether the store lacks anything of what `scope` makes.
+    async fn lacks(&self, target: &Arc<ManifestFile>, scope: &Scope) -> Result<bool> {
+        let (store, target, scope) = (self.core.store.clone(), Arc::clone(target), scope.clone());
+        Ok(blocking::run("looking for chunks", move || delta::lacks_any(&store, &target, &scope)).await??)
     }
 }
 
-fn take(
-    store: &Store,
-    path: &PathBuf,
-    base: &ManifestFile,
-    target: &ManifestFile,
-    info: &PatchInfo,
-) -> consign_store::Result<()> {
+fn take(store: &Store, path: &Path, versions: (&ManifestFile, &ManifestFile), scope: &Scope) -> consign_store::Result<()> {
     let file = File::open(path).at("open", path)?;
-    let taken = delta::take_into_store(store, &mut BufReader::new(file), (base, &info.bases), (target, &info.targets));
+    let mut scratch = || {
+        let path = fsx::temp_beside(path);
+        let file = File::options().read(true).write(true).create_new(true).open(&path).at("create", &path)?;
+        std::fs::remove_file(&path).at("remove", &path)?;
+        Ok(file)
+    };
+    let taken = delta::take_into_store(store, &mut BufReader::new(file), versions, scope, &mut scratch);
     // Applied or useless, it is not needed again.
     let _ = std::fs::remove_file(path);
     taken

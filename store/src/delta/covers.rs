@@ -24,52 +24,73 @@ struct Anchor {
 }
 
 /// Finds covers: in order, without overlap, each within both.
-pub(super) fn find(base: &[u8], target: &[u8]) -> Vec<Cover> {
-    if base.is_empty() || target.is_empty() {
-        return Vec::new();
-    }
-    extend(base, target, &anchors(base, target))
+pub(super) fn find<'a>(base: &'a [u8], target: &'a [u8]) -> impl Iterator<Item = Cover> + 'a {
+    let mut covers = Covers { base, target, anchors: Anchors::new(base, target).peekable(), back: 0 };
+    std::iter::from_fn(move || covers.next())
 }
 
-/// Finds the places where the alignment changes.
-fn anchors(base: &[u8], target: &[u8]) -> Vec<Anchor> {
-    // The start against the start costs nothing to try: files that changed little never need the index.
-    let matcher = std::cell::OnceCell::new();
-    let mut anchors = vec![Anchor { target: 0, base: 0 }];
-    let mut recent = [0_isize; RECENT];
-    let mut misses = 0;
-    let mut at = 0;
-    while at < target.len() {
-        let here = at.checked_add_signed(recent[0]).filter(|&here| here < base.len());
-        let mut present = 0;
-        if let Some(here) = here {
-            let same = common_prefix(&base[here..], &target[at..]);
-            if same > 0 {
-                at += same;
-                misses = 0;
-                continue;
-            }
-            if stays_good(&base[here..], &target[at..]) {
-                at += 1;
-                continue;
-            }
-            present = resemblance(&base[here..], &target[at..]);
-        }
-        let matcher = matcher.get_or_init(|| Matcher::new(base));
-        if let Some(found) = better(matcher, base, target, at, &recent, present + GAIN_MIN) {
-            let shift = found.cast_signed() - at.cast_signed();
-            let place = recent.iter().position(|&known| known == shift).unwrap_or(RECENT - 1);
-            recent.copy_within(..place, 1);
-            recent[0] = shift;
-            anchors.push(Anchor { target: at, base: found });
-            misses = 0;
-            at += KEY_BYTES.min(target.len() - at);
-        } else {
-            misses += 1;
-            at += 1 + (misses / MISSES_STEP).min(SKIP_MAX);
-        }
+/// Finds the places where the alignment changes, one after the other.
+struct Anchors<'a> {
+    base: &'a [u8],
+    target: &'a [u8],
+    /// The start against the start costs nothing to try: files that changed little never need the index.
+    matcher: std::cell::OnceCell<Matcher<'a>>,
+    recent: [isize; RECENT],
+    misses: usize,
+    at: usize,
+    begun: bool,
+}
+
+impl<'a> Anchors<'a> {
+    fn new(base: &'a [u8], target: &'a [u8]) -> Self {
+        let empty = base.is_empty() || target.is_empty();
+        Self { base, target, matcher: std::cell::OnceCell::new(), recent: [0; RECENT], misses: 0, at: 0, begun: empty }
     }
-    anchors
+}
+
+impl Iterator for Anchors<'_> {
+    type Item = Anchor;
+
+    fn next(&mut self) -> Option<Anchor> {
+        if !std::mem::replace(&mut self.begun, true) {
+            return Some(Anchor { target: 0, base: 0 });
+        }
+        let (base, target) = (self.base, self.target);
+        if base.is_empty() {
+            return None;
+        }
+        while self.at < target.len() {
+            let at = self.at;
+            let here = at.checked_add_signed(self.recent[0]).filter(|&here| here < base.len());
+            let mut present = 0;
+            if let Some(here) = here {
+                let same = common_prefix(&base[here..], &target[at..]);
+                if same > 0 {
+                    self.at += same;
+                    self.misses = 0;
+                    continue;
+                }
+                if stays_good(&base[here..], &target[at..]) {
+                    self.at += 1;
+                    continue;
+                }
+                present = resemblance(&base[here..], &target[at..]);
+            }
+            let matcher = self.matcher.get_or_init(|| Matcher::new(base));
+            if let Some(found) = better(matcher, base, target, at, &self.recent, present + GAIN_MIN) {
+                let shift = found.cast_signed() - at.cast_signed();
+                let place = self.recent.iter().position(|&known| known == shift).unwrap_or(RECENT - 1);
+                self.recent.copy_within(..place, 1);
+                self.recent[0] = shift;
+                self.misses = 0;
+                self.at += KEY_BYTES.min(target.len() - at);
+                return Some(Anchor { target: at, base: found });
+            }
+            self.misses += 1;
+            self.at += 1 + (self.misses / MISSES_STEP).min(SKIP_MAX);
+        }
+        None
+    }
 }
 
 fn stays_good(base: &[u8], target: &[u8]) -> bool {
@@ -96,11 +117,28 @@ fn better(matcher: &Matcher<'_>, base: &[u8], target: &[u8], at: usize, recent: 
 }
 
 /// Extends anchors in both directions as far as it pays, and settles overlaps.
-fn extend(base: &[u8], target: &[u8], anchors: &[Anchor]) -> Vec<Cover> {
-    let mut covers = Vec::with_capacity(anchors.len());
-    let mut back = 0;
-    for (index, anchor) in anchors.iter().enumerate() {
-        let next = anchors.get(index + 1);
+struct Covers<'a> {
+    base: &'a [u8],
+    target: &'a [u8],
+    anchors: std::iter::Peekable<Anchors<'a>>,
+    /// How far the next anchor extends backward.
+    back: usize,
+}
+
+impl Covers<'_> {
+    fn next(&mut self) -> Option<Cover> {
+        loop {
+            let anchor = self.anchors.next()?;
+            let cover = self.extend(anchor);
+            if cover.len > 0 {
+                return Some(cover);
+            }
+        }
+    }
+
+    fn extend(&mut self, anchor: Anchor) -> Cover {
+        let (base, target) = (self.base, self.target);
+        let next = self.anchors.peek();
         let room = next.map_or(target.len(), |next| next.target) - anchor.target;
         let mut forward = forward(&base[anchor.base..], &target[anchor.target..][..room]);
         let mut next_back = next.map_or(0, |next| backward(&base[..next.base], &target[next.target - room..next.target]));
@@ -117,16 +155,9 @@ fn extend(base: &[u8], target: &[u8], anchors: &[Anchor]) -> Vec<Cover> {
             forward = forward - overlap + keep;
             next_back -= keep;
         }
-        if forward + back > 0 {
-            covers.push(Cover {
-                target: (anchor.target - back) as u64,
-                base: (anchor.base - back) as u64,
-                len: (forward + back) as u64,
-            });
-        }
-        back = next_back;
+        let back = std::mem::replace(&mut self.back, next_back);
+        Cover { target: (anchor.target - back) as u64, base: (anchor.base - back) as u64, len: (forward + back) as u64 }
     }
-    covers
 }
 
 /// Returns the length at which equal bytes outweigh different ones the most.

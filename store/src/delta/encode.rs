@@ -18,7 +18,7 @@ const CLOSE_BYTES: u64 = 8;
 
 /// Builds a patch that makes `target` from `bases`, joined.
 ///
-/// The same input gives the same bytes. Needs up to 6 bytes of memory for each base byte, at most 768 MiB, and one more for each
+/// The same input gives the same bytes. Needs up to 3 bytes of memory for each base byte, at most 288 MiB, and one more for each
 /// byte of several bases; bases and target may be maps of sealed files. Cuts and hashes bases and target; whoever knows their
 /// digests calls [`encode_known`].
 ///
@@ -51,39 +51,59 @@ pub fn encode_known(header: &Header, bases: &[&[u8]], target: &[u8], limits: &Li
         [one] => Cow::Borrowed(*one),
         several => Cow::Owned(several.concat()),
     };
-    let covers = join_close(covers::find(&joined, target));
-    let mut out = header.encode();
-    let mut model = Model::new(header.target_len);
-    let mut held = Held(&joined);
-    let mut next = 0;
-    let mut start = 0;
-    for window in target.chunks(WINDOW_BYTES) {
-        let end = start + window.len() as u64;
-        while next < covers.len() && covers[next].target + covers[next].len <= start {
-            next += 1;
-        }
-        let own: Vec<Cover> =
-            covers[next..].iter().take_while(|cover| cover.target < end).map(|cover| clip(cover, start, end)).collect();
-        encode_window(&mut model, &mut held, start, window, &own, &mut out)?;
-        start = end;
-    }
+    let mut out = Vec::new();
+    encode_into(header, &joined, target, &mut |bytes| {
+        out.extend_from_slice(bytes);
+        Ok(())
+    })?;
     Ok(out)
 }
 
-/// Makes one cover of neighbours with the same alignment and hardly anything between them.
-fn join_close(covers: Vec<Cover>) -> Vec<Cover> {
-    let mut joined: Vec<Cover> = Vec::with_capacity(covers.len());
-    for cover in covers {
-        if let Some(last) = joined.last_mut()
-            && cover.base.wrapping_sub(cover.target) == last.base.wrapping_sub(last.target)
-            && cover.target - (last.target + last.len) < CLOSE_BYTES
-        {
-            last.len = cover.target + cover.len - last.target;
-        } else {
-            joined.push(cover);
+/// Builds a patch of one base and gives it to `sink` as it is made.
+pub(super) fn encode_one(base: &[u8], target: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let named = BaseRef { digest: recipe::of_bytes(base).digest, len: base.len() as u64 };
+    let header = Header { target: recipe::of_bytes(target).digest, target_len: target.len() as u64, bases: vec![named] };
+    Limits::default().check(&header)?;
+    encode_into(&header, base, target, sink)
+}
+
+/// Builds the patch window by window: no more is held of it, or of what is known of likeness.
+fn encode_into(header: &Header, joined: &[u8], target: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut covers = join_close(covers::find(joined, target)).peekable();
+    sink(&header.encode())?;
+    let mut model = Model::new(header.target_len);
+    let mut held = Held(joined);
+    let mut own = Vec::new();
+    let mut start = 0;
+    for window in target.chunks(WINDOW_BYTES) {
+        let end = start + window.len() as u64;
+        own.clear();
+        while let Some(cover) = covers.next_if(|cover| cover.target + cover.len <= end) {
+            own.push(clip(&cover, start, end));
         }
+        own.extend(covers.peek().filter(|cover| cover.target < end).map(|cover| clip(cover, start, end)));
+        sink(&encode_window(&mut model, &mut held, start, window, &own)?)?;
+        start = end;
     }
-    joined
+    Ok(())
+}
+
+/// Makes one cover of neighbours with the same alignment and hardly anything between them.
+fn join_close(mut covers: impl Iterator<Item = Cover>) -> impl Iterator<Item = Cover> {
+    let mut last = covers.next();
+    std::iter::from_fn(move || {
+        let mut joined = last.take()?;
+        for cover in covers.by_ref() {
+            if cover.base.wrapping_sub(cover.target) != joined.base.wrapping_sub(joined.target)
+                || cover.target - (joined.target + joined.len) >= CLOSE_BYTES
+            {
+                last = Some(cover);
+                break;
+            }
+            joined.len = cover.target + cover.len - joined.target;
+        }
+        Some(joined)
+    })
 }
 
 fn clip(cover: &Cover, start: u64, end: u64) -> Cover {
@@ -98,8 +118,7 @@ fn encode_window(
     start: u64,
     window: &[u8],
     covers: &[Cover],
-    out: &mut Vec<u8>,
-) -> Result<()> {
+) -> Result<Vec<u8>> {
     let covered: u64 = covers.iter().map(|cover| cover.len).sum();
     let mut encoder = Encoder::new();
     let mut buffer = window.to_vec();
@@ -116,10 +135,8 @@ fn encode_window(
         model.window(&mut encoder, held, start, &mut buffer, covers, &mut Literals::Modelled)?;
     }
     let decisions = encoder.finish();
-    out.extend(Frame { decisions: decisions.len(), literals: packed.len() }.encode());
-    out.extend(decisions);
-    out.extend(packed);
-    Ok(())
+    let frame = Frame { decisions: decisions.len(), literals: packed.len() }.encode();
+    Ok([&frame[..], &decisions, &packed].concat())
 }
 
 /// Collects the bytes between covers.

@@ -4,8 +4,8 @@
 pub(super) const KEY_BYTES: usize = 8;
 /// Most candidates that are looked at for one place of the target.
 const CANDIDATES_MAX: usize = 8;
-/// Largest index, bytes; larger bases are indexed at every second, fourth … place.
-const INDEX_BYTES_MAX: usize = 768 << 20;
+/// Largest index, bytes, so that building keeps within 512 MiB; bases from 96 MiB on are indexed at every fourth, eighth … place.
+const INDEX_BYTES_MAX: usize = 288 << 20;
 /// Bytes over which two places are compared.
 const COMPARE_BYTES_MAX: usize = 256;
 /// Points behind the best at which a comparison ends.
@@ -22,7 +22,7 @@ pub(super) struct Matcher<'a> {
 }
 
 impl<'a> Matcher<'a> {
-    /// Indexes `base`, at most 2^40 bytes: at most 6 bytes of memory for each of its bytes.
+    /// Indexes `base`, at most 2^40 bytes: at most 3 bytes of memory for each of its bytes, and at most [`INDEX_BYTES_MAX`].
     pub(super) fn new(base: &'a [u8]) -> Self {
         let mut step = 2;
         while base.len() / step * 6 > INDEX_BYTES_MAX {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 const FEATURES_MAX: usize = 64;
 /// Bits by which the rolling hash forgets with each byte: a feature spans 64 / 3, so 21 bytes. Longer ones rarely survive in machine
 /// code, where every few bytes refer to something that moved.
-const FORGET_BITS: u32 = 3;
+pub(super) const FORGET_BITS: u32 = 3;
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
 /// Sixty-fourths that content must share to be called similar.
@@ -19,7 +19,7 @@ const NAME_WORTH: u32 = 8;
 const FOLDER_WORTH: u32 = 4;
 
 /// A number for each byte value, drawn once and for ever.
-const GEAR: [u64; 256] = {
+pub(super) const GEAR: [u64; 256] = {
     let mut gear = [0; 256];
     let mut state = 0x434f_4e53_4947_4e31_u64;
     let mut at = 0;
@@ -95,7 +95,7 @@ impl Sketch {
 
 /// Takes content in pieces and keeps its smallest hashes.
 #[derive(Debug, Default)]
-struct Sketcher {
+pub(super) struct Sketcher {
     hash: u64,
     smallest: std::collections::BTreeSet<u64>,
     /// Hashes from here on are too large, once there are enough.
@@ -107,7 +107,8 @@ struct Sketcher {
 const SPAN: u64 = u64::BITS.div_ceil(FORGET_BITS) as u64;
 
 impl Sketcher {
-    fn push(&mut self, bytes: &[u8]) {
+    /// Takes the next bytes of the content.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.hash = (self.hash << FORGET_BITS).wrapping_add(GEAR[usize::from(byte)]);
             self.bytes += 1;
@@ -128,7 +129,8 @@ impl Sketcher {
         }
     }
 
-    fn finish(mut self) -> Sketch {
+    /// Ends the content.
+    pub(super) fn finish(mut self) -> Sketch {
         if self.bytes > 0 && self.bytes < SPAN {
             self.keep(); // shorter than one feature: all of it is one
         }

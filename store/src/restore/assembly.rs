@@ -26,8 +26,9 @@ use super::switch::SwitchWriter;
 use super::target::{self, Found};
 use super::{Seed, Tally, Target, seeds};
 
-/// Most bytes of recipe pages a chunk of the files with recipes, and a file: lines are 44 bytes, pages have a short header.
-const PAGE_BYTES_A_CHUNK_MAX: u64 = 64;
+/// Most bytes of recipe pages a chunk of the files with recipes, and a file: lines are 44 bytes, pages have a short header, and a file that
+/// patches make in parts has the pages of those, too.
+const PAGE_BYTES_A_CHUNK_MAX: u64 = 128;
 const PAGE_BYTES_A_FILE_MAX: u64 = 256;
 
 /// A target tree being assembled in a hidden folder beside its destination.

@@ -6,49 +6,65 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use crate::delta::{self, Limits, ReadAt};
+use crate::delta::{self, Limits, Part, ReadAt, Scope, Split, Take, Targets, join_recipes, useless};
 use crate::error::{At, Error, Result};
 use crate::fsx;
 use crate::id::FileDigest;
+use crate::manifest::recipe::BuiltRecipe;
 use crate::manifest::stream::RecipeStream;
 
 use super::Seed;
 use super::assembly::Assembly;
+use super::verify;
 
 /// Bytes of a staged file read at once.
 const READ_BYTES: usize = 1 << 20;
 
 impl Assembly {
-    /// Says whether any of the files `targets` (entry numbers) is not staged whole: then a patch that makes them is of use.
+    /// Says whether anything of what `scope` makes is not staged: then its patch is of use.
     ///
     /// # Errors
-    /// There is too little space for those; nothing was fetched or written yet.
-    pub fn wants_patched(&self, targets: &[u32]) -> Result<bool> {
-        let lacking = targets.iter().filter(|entry| !self.is_staged(**entry));
-        let sizes: Vec<u64> = lacking.filter_map(|entry| self.manifest().file_of(*entry)).map(|(size, ..)| size).collect();
-        if sizes.is_empty() {
-            return Ok(false);
+    /// There is too little space for that; nothing was fetched or written yet.
+    pub fn wants_patched(&self, scope: &Scope) -> Result<bool> {
+        let bytes: u64 = match &scope.targets {
+            Targets::Files(files) => {
+                let lacking = files.iter().filter(|entry| !self.is_staged(**entry));
+                lacking.filter_map(|entry| self.manifest().file_of(*entry)).map(|(size, ..)| size).sum()
+            }
+            Targets::Part(part) if self.is_part_staged(part) => 0,
+            Targets::Part(part) => part.len,
+        };
+        if bytes > 0 {
+            self.staging.check_space(bytes)?;
         }
-        self.staging.check_space(sizes.iter().sum())?;
-        Ok(true)
+        Ok(bytes > 0)
     }
 
-    /// Makes the files `targets` by a patch from the joined files `bases` of `seed`, and returns their raw bytes.
+    /// Makes what `scope` says by a patch from what it says of `seed`, and returns its raw bytes.
     ///
     /// Call it before [`Assembly::missing_recipes`]: what it makes needs no recipe. The patch is not trusted: a file whose digest is not the
-    /// manifest's is an error, and is not used.
+    /// manifest's is an error, and is not used; of a part the recipe is kept for [`Assembly::join_parts`].
     ///
     /// # Errors
     /// The patch is damaged, made of something else, or for something else: fetch records instead. I/O.
-    pub fn take_patch(&mut self, patch: &mut dyn Read, targets: &[u32], seed: &Seed, bases: &[u32]) -> Result<u64> {
-        let base = JoinedFiles::of(seed, bases)?;
-        let mut makers = Makers { assembly: self, targets: targets.iter(), current: None, made: 0 };
+    pub fn take_patch(&mut self, patch: &mut dyn Read, scope: &Scope, seed: &Seed) -> Result<u64> {
+        let base = JoinedFiles::of(seed, scope)?;
+        let mut split = Split::new(self.manifest(), scope, Staged(self))?;
         let mut scratch = || self.staging.scratch();
-        delta::apply_joined(patch, &Limits::default(), (&base, base.len), &mut scratch, &mut |bytes| makers.push(bytes))?;
-        let made = makers.finish()?;
+        delta::apply_joined(patch, &Limits::default(), (&base, base.len), &mut scratch, &mut |bytes| split.push(bytes))?;
+        let (_, made) = split.finish()?;
         self.resumed = true;
         self.patch_bytes += made;
         Ok(made)
+    }
+
+    /// Takes the recipes of the files that patches have made part by part: `parts` are all that there are, made or not. A file of which one
+    /// was not made is left out, so its recipe is missing.
+    ///
+    /// # Errors
+    /// I/O on the work folder.
+    pub fn join_parts(&self, parts: &[Part]) -> Result<()> {
+        join_recipes(self.manifest(), parts, &mut |id| self.page(&id), &mut |page| self.add_page(page.id(), page.bytes()))
     }
 
     fn is_staged(&self, entry: u32) -> bool {
@@ -58,6 +74,21 @@ impl Assembly {
             return false;
         };
         has_digest(&file, digest)
+    }
+
+    /// Says whether the chunks of a part that was made are where they belong.
+    fn is_part_staged(&self, part: &Part) -> bool {
+        if self.manifest().file_of(part.entry).is_none() {
+            return true;
+        }
+        let Some(file) = self.staging.read(&self.staging.name(part.entry, self.manifest().path_of(part.entry))) else { return false };
+        let (mut offset, mut buffer) = (part.from, Vec::new());
+        let walked = delta::lines(part, &mut |id| self.page(&id), &mut |line| {
+            verify::read_chunk(&file, offset, line, &mut buffer).ok_or(Error::NoChunk(line.id))?;
+            offset = offset.saturating_add(u64::from(line.len));
+            Ok(())
+        });
+        walked.is_ok()
     }
 }
 
@@ -75,95 +106,41 @@ pub(super) fn has_digest(mut file: &File, digest: FileDigest) -> bool {
     stream.finish(&mut |_, _, _| Ok(())).is_ok_and(|built| built.digest == digest)
 }
 
-fn useless(why: &str) -> Error {
-    Error::damaged("the patch", format!("{why}; the records are fetched instead"))
-}
+/// Writes what a patch makes into the staging folder.
+struct Staged<'a>(&'a Assembly);
 
-/// Takes the joined target of a patch apart into its files.
-struct Makers<'a, 't> {
-    assembly: &'a Assembly,
-    targets: std::slice::Iter<'t, u32>,
-    current: Option<(u32, u64, RecipeStream)>,
-    made: u64,
-}
-
-impl Makers<'_, '_> {
-    fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            let (entry, left, mut stream) = match self.current.take() {
-                Some(current) => current,
-                None => self.next()?,
-            };
-            let now = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-            let (front, rest) = bytes.split_at(now);
-            stream.push(front, &mut |offset, _, chunk| self.write(entry, offset, chunk))?;
-            bytes = rest;
-            let left = left - now as u64;
-            if left == 0 {
-                self.complete(entry, stream)?;
-            } else {
-                self.current = Some((entry, left, stream));
-            }
-        }
-        Ok(())
-    }
-
-    fn next(&mut self) -> Result<(u32, u64, RecipeStream)> {
-        let entry = *self.targets.next().ok_or_else(|| useless("it makes more than was asked for"))?;
-        let file = self.assembly.manifest().file_of(entry).filter(|(size, ..)| *size > 0);
-        let (size, ..) = file.ok_or_else(|| useless("it makes a file that the version does not have"))?;
-        Ok((entry, size, RecipeStream::default()))
-    }
-
-    fn write(&self, entry: u32, offset: u64, chunk: &[u8]) -> Result<()> {
-        let manifest = self.assembly.manifest();
-        let name = self.assembly.staging.name(entry, manifest.path_of(entry));
+impl Take for Staged<'_> {
+    fn chunk(&mut self, entry: u32, offset: u64, bytes: &[u8]) -> Result<()> {
+        let manifest = self.0.manifest();
+        let name = self.0.staging.name(entry, manifest.path_of(entry));
         match manifest.file_of(entry) {
-            Some((_, _, 1)) => self.assembly.staging.write_whole(&name, manifest.mode_of(entry), chunk),
-            _ => self.assembly.staging.write_at(entry, &name, offset, chunk),
+            Some((_, _, 1)) => self.0.staging.write_whole(&name, manifest.mode_of(entry), bytes),
+            _ => self.0.staging.write_at(entry, &name, offset, bytes),
         }
     }
 
-    fn complete(&mut self, entry: u32, stream: RecipeStream) -> Result<()> {
-        let built = stream.finish(&mut |offset, _, chunk| self.write(entry, offset, chunk))?;
-        if self.assembly.manifest().file_of(entry).map(|(_, digest, _)| digest) != Some(built.digest) {
-            let path = self.assembly.manifest().path_of(entry);
-            return Err(useless(&format!("what it makes of {path} has another digest")));
-        }
-        for page in &built.pages {
-            self.assembly.add_page(page.id(), page.bytes())?;
-        }
-        self.made += built.size;
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<u64> {
-        if self.current.is_some() || self.targets.next().is_some() {
-            return Err(useless("it makes less than was asked for"));
-        }
-        Ok(self.made)
+    fn recipe(&mut self, built: &BuiltRecipe) -> Result<()> {
+        built.pages.iter().try_for_each(|page| self.0.add_page(page.id(), page.bytes()))
     }
 }
 
-/// Several files of a seed as one content, read by position.
+/// Several stretches of a seed's files as one content, read by position.
 struct JoinedFiles<'a> {
     seed: &'a Seed,
-    /// Position of each file's first byte, and its entry.
-    parts: Vec<(u64, u32)>,
+    /// Position of each stretch's first byte, its file's entry, and where it begins there.
+    parts: Vec<(u64, u32, u64)>,
     len: u64,
     /// The file that was read last.
     open: RefCell<Option<(u32, File)>>,
 }
 
 impl<'a> JoinedFiles<'a> {
-    fn of(seed: &'a Seed, entries: &[u32]) -> Result<Self> {
-        let mut parts = Vec::with_capacity(entries.len());
-        let mut len = 0;
-        for entry in entries {
-            let file = seed.manifest.file_of(*entry);
-            let (size, ..) = file.ok_or_else(|| useless("it is made of files that the installed version does not have"))?;
-            parts.push((len, *entry));
-            len += size;
+    fn of(seed: &'a Seed, scope: &Scope) -> Result<Self> {
+        let mut parts = Vec::with_capacity(scope.bases.len());
+        let mut len: u64 = 0;
+        for (entry, range) in scope.base_pieces(&seed.manifest)? {
+            parts.push((len, entry, range.start));
+            len = len.checked_add(range.end - range.start).ok_or_else(|| useless("it is made of too much"))?;
         }
         Ok(Self { seed, parts, len, open: RefCell::default() })
     }
@@ -175,10 +152,10 @@ impl<'a> JoinedFiles<'a> {
 
 impl ReadAt for JoinedFiles<'_> {
     fn read_exact_at(&self, mut bytes: &mut [u8], mut offset: u64) -> Result<()> {
-        let mut part = self.parts.partition_point(|(start, _)| *start <= offset).saturating_sub(1);
+        let mut part = self.parts.partition_point(|(start, ..)| *start <= offset).saturating_sub(1);
         while !bytes.is_empty() {
-            let (start, entry) = *self.parts.get(part).ok_or_else(|| useless("it reads behind its bases"))?;
-            let end = self.parts.get(part + 1).map_or(self.len, |(next, _)| *next);
+            let (start, entry, from) = *self.parts.get(part).ok_or_else(|| useless("it reads behind its bases"))?;
+            let end = self.parts.get(part + 1).map_or(self.len, |(next, ..)| *next);
             let now = usize::try_from(end - offset).unwrap_or(usize::MAX).min(bytes.len());
             if now == 0 {
                 return Err(useless("it reads behind its bases"));
@@ -193,7 +170,7 @@ impl ReadAt for JoinedFiles<'_> {
                         .ok_or_else(|| useless(&format!("{} cannot be read", path.display())))?
                 }
             };
-            fsx::read_exact_at(&file, front, offset - start).at("read", self.path(entry))?;
+            fsx::read_exact_at(&file, front, from + (offset - start)).at("read", self.path(entry))?;
             *open = Some((entry, file));
             bytes = rest;
             offset += now as u64;

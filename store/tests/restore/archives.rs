@@ -36,7 +36,7 @@ fn update(room: &Room, (old, new): (ManifestId, ManifestId), set: &[BuiltPatch])
     let mut assembly = Assembly::open(&room.target(true), room.manifest(new)).unwrap();
     let mut apply = |patch: &BuiltPatch| {
         let mut file = fs::File::open(room.path("patches").join(patch.digest.to_hex())).unwrap();
-        assembly.take_patch(&mut file, &patch.targets, &seed, &patch.bases)
+        assembly.take_patch(&mut file, &patch.scope, &seed)
     };
     let made = set.iter().map(&mut apply).collect();
     assembly.learn_recipes(std::slice::from_ref(&seed)).unwrap();

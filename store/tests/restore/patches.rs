@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use consign_store::chunk::ChunkKind;
 use consign_store::chunk::record::{self, ChunkLine};
-use consign_store::delta::{BuiltPatch, build_set, take_into_store};
+use consign_store::delta::{BuiltPatch, Scope, Span, Targets, build_set, take_into_store};
 use consign_store::manifest::{ManifestFile, recipe};
 use consign_store::restore::{Assembly, Tally};
 use consign_store::{ChunkId, ManifestId, Store};
@@ -60,10 +60,10 @@ impl Pair {
         let seed = self.room.seed(&self.room.path("dest"), self.old);
         let mut made = 0;
         for patch in &self.set {
-            if !assembly.wants_patched(&patch.targets)? {
+            if !assembly.wants_patched(&patch.scope)? {
                 continue;
             }
-            made += assembly.take_patch(&mut File::open(self.patch(patch)).unwrap(), &patch.targets, &seed, &patch.bases)?;
+            made += assembly.take_patch(&mut File::open(self.patch(patch)).unwrap(), &patch.scope, &seed)?;
         }
         Ok(made)
     }
@@ -91,7 +91,7 @@ fn n3_patches_make_what_changed_and_need_no_recipe() {
     let mut assembly = pair.open();
     let made = pair.apply(&mut assembly).unwrap();
     let program = assembly.manifest().find("bin/program").unwrap();
-    assert!(pair.set.iter().any(|patch| patch.targets.contains(&program)));
+    assert!(pair.set.iter().any(|patch| patch.scope.entries().contains(&program)));
     assert!(!assembly.missing_recipes().into_iter().flatten().any(|entry| entry == program), "its recipe came from the patch");
     let tally = pair.complete(assembly);
     assert_eq!(tally.patch_bytes, made);
@@ -135,11 +135,11 @@ fn a_damaged_patch_never_makes_a_wrong_byte() {
         bytes[at] ^= 0x10;
         let mut assembly = pair.open();
         // A flipped bit may fall where it does not matter; then the right bytes were made.
-        let _ = assembly.take_patch(&mut bytes.as_slice(), &patch.targets, &seed, &patch.bases);
+        let _ = assembly.take_patch(&mut bytes.as_slice(), &patch.scope, &seed);
         drop(assembly);
         let cut = &whole[..at];
         let mut assembly = pair.open();
-        assert!(assembly.take_patch(&mut &*cut, &patch.targets, &seed, &patch.bases).is_err(), "cut at {at}");
+        assert!(assembly.take_patch(&mut &*cut, &patch.scope, &seed).is_err(), "cut at {at}");
         drop(assembly);
     }
     pair.complete(pair.open());
@@ -152,12 +152,15 @@ fn a_patch_for_something_else_is_refused() {
     let seed = pair.room.seed(&pair.room.path("dest"), pair.old);
     let mut assembly = pair.open();
     let readme = assembly.manifest().find("readme.txt").unwrap();
+    let part = |len| Span::Part { entry: readme, from: 1, len };
     let bytes = fs::read(pair.patch(patch)).unwrap();
-    for targets in [&[readme][..], &[u32::MAX], &[]] {
-        assert!(assembly.take_patch(&mut bytes.as_slice(), targets, &seed, &patch.bases).is_err());
+    for targets in [vec![readme], vec![u32::MAX], vec![]] {
+        let scope = Scope { targets: Targets::Files(targets), ..patch.scope.clone() };
+        assert!(assembly.take_patch(&mut bytes.as_slice(), &scope, &seed).is_err());
     }
-    for bases in [&[][..], &[u32::MAX], &[readme]] {
-        assert!(assembly.take_patch(&mut bytes.as_slice(), &patch.targets, &seed, bases).is_err());
+    for bases in [vec![], vec![Span::File(u32::MAX)], vec![Span::File(readme)], vec![part(u64::MAX)], vec![part(1 << 40)]] {
+        let scope = Scope { bases, ..patch.scope.clone() };
+        assert!(assembly.take_patch(&mut bytes.as_slice(), &scope, &seed).is_err());
     }
     pair.complete(assembly);
 }
@@ -168,16 +171,17 @@ fn n3_a_store_replicates_by_patches() {
     let dir = pair.room.path("other");
     let other = Store::open(&dir).unwrap();
     let (base, target) = (pair.room.manifest(pair.old), pair.room.manifest(pair.new));
+    let mut scratch = || Ok(tempfile::tempfile().unwrap());
     copy(&pair.room.store, &other, &base);
     for patch in &pair.set {
         let mut file = File::open(pair.patch(patch)).unwrap();
-        take_into_store(&other, &mut file, (&base, &patch.bases), (&target, &patch.targets)).unwrap();
+        take_into_store(&other, &mut file, (&base, &target), &patch.scope, &mut scratch).unwrap();
     }
-    let covered: Vec<u32> = pair.set.iter().flat_map(|patch| patch.targets.iter().copied()).collect();
+    let covered: Vec<u32> = pair.set.iter().flat_map(|patch| patch.scope.entries().to_vec()).collect();
     assert!(lacking(&other, &target).iter().all(|entry| !covered.contains(entry)));
     let damaged = fs::read(pair.patch(&pair.set[0])).unwrap();
     let cut = &damaged[..damaged.len() / 2];
-    assert!(take_into_store(&other, &mut &*cut, (&base, &pair.set[0].bases), (&target, &pair.set[0].targets)).is_err());
+    assert!(take_into_store(&other, &mut &*cut, (&base, &target), &pair.set[0].scope, &mut scratch).is_err());
 }
 
 /// Copies a version's chunks and pages from store to store.

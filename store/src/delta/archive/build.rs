@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::encode::encode;
-use super::super::format::Limits;
+use super::super::encode::encode_one;
+use super::super::view::{ViewWriter, Views};
 use super::find::{Stream, streams, zip_header_len};
 use super::guess::Guesser;
 use super::inflate::Inflater;
@@ -11,30 +11,28 @@ use super::lists::{BaseStream, Made, TargetStream, write_bases, write_targets};
 use super::{DEPTH_MAX, FIXED_BYTES, LISTS_BYTES_MAX, MAGIC};
 use crate::chunk::fields::put_start;
 use crate::error::{Error, Result};
+use crate::map::ReadOnlyMap;
 
 /// The zstd level of the lists.
 const ZSTD_LEVEL: i32 = 19;
 
-/// Builds the patch that makes `target` from `base`, one that sees through deflate if that is of use.
+/// Where a patch goes as it is made.
+pub(in crate::delta) type PatchSink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
+
+/// Builds the patch that makes `target` from `base`, one that sees through deflate if that is of use, and gives it to `sink`; what is
+/// unfolded lies in `views`. Returns how many plain bytes whoever applies it has to compress.
 ///
 /// # Errors
-/// As [`encode`].
-pub(in crate::delta) fn encode_joined(base: Vec<u8>, target: Vec<u8>) -> Result<Encoded> {
-    encode_nested(base, target, DEPTH_MAX)
-}
-
-/// A patch.
-pub(in crate::delta) struct Encoded {
-    pub(in crate::delta) bytes: Vec<u8>,
-    /// Plain bytes that whoever applies it has to compress.
-    pub(in crate::delta) folded_bytes: u64,
+/// I/O on `views`, what `sink` returns.
+pub(in crate::delta) fn encode_joined(base: &[u8], target: &[u8], views: &Views, sink: PatchSink<'_>) -> Result<u64> {
+    encode_nested(base, target, DEPTH_MAX, views, sink)
 }
 
 /// Builds a patch that sees through deflate at most `depth` times.
-pub(super) fn encode_nested(base: Vec<u8>, target: Vec<u8>, depth: usize) -> Result<Encoded> {
-    match (depth > 0).then(|| Unfolding::of(&base, &target)).flatten() {
-        Some(unfolding) => unfolding.encode(base, target, depth - 1),
-        None => Ok(Encoded { bytes: encode(&[&base], &target, &Limits::default())?, folded_bytes: 0 }),
+pub(super) fn encode_nested(base: &[u8], target: &[u8], depth: usize, views: &Views, sink: PatchSink<'_>) -> Result<u64> {
+    match (depth > 0).then(|| Unfolding::of(base, target)).flatten() {
+        Some(unfolding) => unfolding.encode(base, target, depth - 1, views, sink),
+        None => encode_one(base, target, sink).map(|()| 0),
     }
 }
 
@@ -68,7 +66,8 @@ impl Unfolding {
                 return Some(Made::Kept(*at));
             }
             plain.clear();
-            unfold(*stream, target, &mut plain);
+            plain.reserve_exact(stream.plain);
+            unfold(*stream, target, &mut |bytes| plain.extend_from_slice(bytes));
             let style = guesser.style_of(&plain, stream.bytes(target))?;
             Some(Made::Folded { plain: plain.len() as u64, style })
         };
@@ -77,8 +76,8 @@ impl Unfolding {
         useful.then_some(Self { bases: kept_or_patched, targets })
     }
 
-    fn encode(self, base: Vec<u8>, target: Vec<u8>, depth: usize) -> Result<Encoded> {
-        let lists = self.lists(&base);
+    fn encode(self, base: &[u8], target: &[u8], depth: usize, views: &Views, sink: PatchSink<'_>) -> Result<u64> {
+        let lists = self.lists(base);
         if lists.len() > LISTS_BYTES_MAX {
             return Err(Error::Limit { what: "the patch's lists of streams".into(), limit: format!("{LISTS_BYTES_MAX} bytes") });
         }
@@ -94,14 +93,12 @@ impl Unfolding {
         out.extend((lists.len() as u32).to_le_bytes());
         out.extend((packed.len() as u32).to_le_bytes());
         out.extend(packed);
-        let (base_view, target_view) = (self.base_view(&base), self.target_view(&target));
-        drop((base, target));
+        sink(&out)?;
+        let (base_view, target_view) = (self.base_view(base, views)?, self.target_view(target, views)?);
         let plain = self.targets.iter().map(|(_, made)| if let Made::Folded { plain, .. } = made { *plain } else { 0 });
         let folded_bytes: u64 = plain.sum();
         drop(self);
-        let inner = encode_nested(base_view, target_view, depth)?;
-        out.extend(inner.bytes);
-        Ok(Encoded { bytes: out, folded_bytes: folded_bytes + inner.folded_bytes })
+        Ok(folded_bytes + encode_nested(&base_view, &target_view, depth, views, sink)?)
     }
 
     fn lists(&self, base: &[u8]) -> Vec<u8> {
@@ -123,33 +120,33 @@ impl Unfolding {
     }
 
     /// What lies between the streams of the base, then the plain content of those that are patched.
-    fn base_view(&self, base: &[u8]) -> Vec<u8> {
-        let mut view = Vec::new();
+    fn base_view(&self, base: &[u8], views: &Views) -> Result<ReadOnlyMap> {
+        let mut view = views.begin()?;
         let mut at = 0;
         for (stream, _) in &self.bases {
-            view.extend_from_slice(&base[at..stream.start]);
+            view.push(&base[at..stream.start])?;
             at = stream.start + stream.packed;
         }
-        view.extend_from_slice(&base[at..]);
+        view.push(&base[at..])?;
         for (stream, _) in self.bases.iter().filter(|(_, patched)| *patched) {
-            unfold(*stream, base, &mut view);
+            unfold_into(*stream, base, &mut view)?;
         }
-        view
+        view.finish()
     }
 
     /// The target without the streams that are kept, the others unfolded in their place.
-    fn target_view(&self, target: &[u8]) -> Vec<u8> {
-        let mut view = Vec::new();
+    fn target_view(&self, target: &[u8], views: &Views) -> Result<ReadOnlyMap> {
+        let mut view = views.begin()?;
         let mut at = 0;
         for (stream, made) in &self.targets {
-            view.extend_from_slice(&target[at..stream.start]);
+            view.push(&target[at..stream.start])?;
             if matches!(made, Made::Folded { .. }) {
-                unfold(*stream, target, &mut view);
+                unfold_into(*stream, target, &mut view)?;
             }
             at = stream.start + stream.packed;
         }
-        view.extend_from_slice(&target[at..]);
-        view
+        view.push(&target[at..])?;
+        view.finish()
     }
 }
 
@@ -159,13 +156,23 @@ fn digest(stream: Stream, of: &[u8]) -> Digest {
     *blake3::hash(stream.bytes(of)).as_bytes()
 }
 
-/// Appends what a stream stands for.
-fn unfold(stream: Stream, of: &[u8], out: &mut Vec<u8>) {
+/// Gives `sink` what a stream stands for.
+fn unfold(stream: Stream, of: &[u8], sink: &mut dyn FnMut(&[u8])) {
     let whole = Inflater::new().whole(stream.bytes(of), &mut |bytes| {
-        out.extend_from_slice(bytes);
+        sink(bytes);
         true
     });
     debug_assert!(whole.is_some(), "a stream that was found inflates");
+}
+
+fn unfold_into(stream: Stream, of: &[u8], view: &mut ViewWriter) -> Result<()> {
+    let mut written = Ok(());
+    unfold(stream, of, &mut |bytes| {
+        if written.is_ok() {
+            written = view.push(bytes);
+        }
+    });
+    written
 }
 
 /// Bytes between each stream and the one before.

@@ -16,7 +16,7 @@ mod unfolded;
 mod work;
 
 pub use apply::apply_joined;
-pub(super) use build::{Encoded, encode_joined};
+pub(super) use build::encode_joined;
 
 /// How often a patch may see through deflate: an archive, and archives in it.
 const DEPTH_MAX: usize = 2;

@@ -2,12 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::delta::similar::{Described, Sketch, best_base, name_key};
+use super::content::{Version, front};
+use crate::delta::similar::{Described, Sketch, Sketcher, best_base, name_key};
 use crate::error::Result;
 use crate::manifest::file::ManifestFile;
-
-/// Longest file that patches are made of or for, bytes: both sides are held in memory while a patch is built.
-const FILE_BYTES_MAX: u64 = 128 << 20;
 
 /// Smallest file whose base is looked for by content: a smaller one costs little anyway.
 const SKETCHED_BYTES_MIN: u64 = 4 << 10;
@@ -45,49 +43,45 @@ impl<'a> Chooser<'a> {
         Self { base, contents: contents(base), by_path, by_name }
     }
 
-    /// Chooses for entry `number` of `target`; `None` if it is no file, has content that the base has too, or is too large.
+    /// Chooses for entry `number` of `target`; `None` if it is no file, or has content that the base has too.
     pub(super) fn choose(&self, target: &ManifestFile, number: u32) -> Option<Choice> {
         let (target_len, digest, _) = target.file_of(number)?;
-        if target_len == 0 || target_len > FILE_BYTES_MAX || self.contents.contains(&front(digest.as_bytes())) {
+        if target_len == 0 || self.contents.contains(&front(digest.as_bytes())) {
             return None;
         }
         let path = target.path_of(number);
         let same = self.base.find(path).filter(|entry| self.base.file_of(*entry).is_some());
         let alike = || self.by_path.get(&name_key(path)).or_else(|| self.by_name.get(&name_key(name_of(path)))).copied();
-        let usable = |entry: &u32| self.base.file_of(*entry).is_some_and(|(len, ..)| len > 0 && len <= FILE_BYTES_MAX);
+        let usable = |entry: &u32| self.base.file_of(*entry).is_some_and(|(len, ..)| len > 0);
         Some(Choice { target: number, target_len, base: same.or_else(alike).filter(usable) })
     }
 }
 
 /// Finds bases by content for the choices that have none: among the files of the base whose content is gone from the target, since content that
-/// moves and changes leaves its old place. `read` gives the content of an entry of the target (`true`) or of the base (`false`).
+/// moves and changes leaves its old place.
 ///
 /// # Errors
-/// What `read` returns.
-pub(super) fn by_content(
-    choices: &mut [Choice],
-    (base, target): (&ManifestFile, &ManifestFile),
-    read: &mut dyn FnMut(bool, u32) -> Result<Vec<u8>>,
-) -> Result<()> {
+/// The store lacks content or it is damaged.
+pub(super) fn by_content(choices: &mut [Choice], base: Version<'_>, target: Version<'_>) -> Result<()> {
     let lonely = |choice: &&mut Choice| choice.base.is_none() && choice.target_len >= SKETCHED_BYTES_MIN;
     if !choices.iter_mut().any(|choice| lonely(&choice)) {
         return Ok(());
     }
-    let kept = contents(target);
+    let kept = contents(target.manifest);
     let mut budget = SKETCHED_BYTES_MAX;
     let mut gone = Vec::new();
-    for entry in files(base) {
-        let Some((len, digest, _)) = base.file_of(entry) else { continue };
-        let usable = (SKETCHED_BYTES_MIN..=FILE_BYTES_MAX.min(budget)).contains(&len);
+    for entry in files(base.manifest) {
+        let Some((len, digest, _)) = base.manifest.file_of(entry) else { continue };
+        let usable = (SKETCHED_BYTES_MIN..=budget).contains(&len);
         if usable && gone.len() < SKETCHES_MAX && !kept.contains(&front(digest.as_bytes())) {
             budget -= len;
-            gone.push((entry, Sketch::of_bytes(&read(false, entry)?)));
+            gone.push((entry, sketch(base, entry)?));
         }
     }
-    let described: Vec<_> = gone.iter().map(|(entry, sketch)| Described { path: base.path_of(*entry), sketch }).collect();
+    let described: Vec<_> = gone.iter().map(|(entry, sketch)| Described { path: base.manifest.path_of(*entry), sketch }).collect();
     for choice in choices.iter_mut().filter(lonely).take(SKETCHES_MAX) {
-        let sketch = Sketch::of_bytes(&read(true, choice.target)?);
-        let place = best_base(&Described { path: target.path_of(choice.target), sketch: &sketch }, &described);
+        let sketch = sketch(target, choice.target)?;
+        let place = best_base(&Described { path: target.manifest.path_of(choice.target), sketch: &sketch }, &described);
         choice.base = place.map(|place| gone[place].0);
     }
     Ok(())
@@ -110,9 +104,13 @@ fn files(manifest: &ManifestFile) -> impl Iterator<Item = u32> + '_ {
     (0..entries).filter(|entry| manifest.file_of(*entry).is_some())
 }
 
-/// The first eight bytes of a digest.
-pub(super) fn front(digest: &[u8; 32]) -> u64 {
-    u64::from_le_bytes(*digest.first_chunk().expect("a digest has 32 bytes"))
+fn sketch(version: Version<'_>, entry: u32) -> Result<Sketch> {
+    let mut sketcher = Sketcher::default();
+    version.read(entry, &(0..version.len(entry)), &mut |bytes| {
+        sketcher.push(bytes);
+        Ok(())
+    })?;
+    Ok(sketcher.finish())
 }
 
 fn name_of(path: &str) -> &str {

@@ -1,55 +1,71 @@
 //! Patch sets: everything that turns one version into another, in as few patches as their sizes allow.
 //!
 //! Changed files are joined in layout order into groups, and so are the files that they may draw from: what is alike lies together, models
-//! learn across files, and a file may take from any base of its group.
+//! learn across files, and a file may take from any base of its group. A file that is too large for that is patched in parts.
 
 mod choose;
+mod content;
 mod group;
+mod landmarks;
+mod large;
+mod parts;
 mod plan;
+mod scope;
+mod split;
 mod take;
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
-use crate::chunk::ChunkKind;
-use crate::error::{At, Error, Result};
-use crate::id::{ChunkId, FileDigest};
+use crate::error::{At, Result};
+use crate::fsx;
+use crate::id::FileDigest;
 use crate::manifest::file::ManifestFile;
 use crate::manifest::layout::Layout;
-use crate::manifest::recipe;
+use crate::map::ReadOnlyMap;
 use crate::store::Store;
 
-use super::archive::{Encoded, encode_joined};
+use super::apply::Verifier;
+use super::archive::encode_joined;
+use super::view::Views;
 
 pub use choose::changed_bytes;
-pub use plan::{Part, UpdatePlan, plan};
-pub use take::take_into_store;
+pub(crate) use parts::{join_recipes, lines};
+pub use plan::{Part as PlanPart, UpdatePlan, plan};
+pub(crate) use scope::useless;
+pub use scope::{Part, Scope, Span, Targets};
+pub(crate) use split::{Split, Take};
+pub use take::{join_parts, lacks_any, take_into_store};
 
 use choose::{Choice, Chooser};
-use group::groups;
+use content::Version;
+use group::{Files, Group, groups};
 
-/// A patch of a set: from the joined files `bases` to the joined files `targets`.
+/// Bytes that a chunk costs in a recipe; what a patch makes needs none.
+const RECIPE_LINE_BYTES: u64 = 44;
+
+/// A patch of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuiltPatch {
     /// Digest of the patch's bytes, and its name.
     pub digest: FileDigest,
     /// Its length, bytes.
     pub len: u64,
-    /// About how many bytes the same files cost as records for whoever has the base version.
+    /// About how many bytes the same content costs as records, with its lines in recipes, for whoever has the base version.
     pub records_len: u64,
     /// Plain bytes that whoever applies it has to compress, because it sees through archives.
     pub folded_bytes: u64,
-    /// Entry numbers in the target's manifest, in their order in the patch.
-    pub targets: Vec<u32>,
-    /// Entry numbers in the base's manifest, in their order in the patch.
-    pub bases: Vec<u32>,
+    /// What it makes, of what.
+    pub scope: Scope,
 }
 
 /// Builds the patches from version `base` to version `target` of `store` into the folder `out`, each in a file named by the hexadecimal
-/// digits of its digest; a group whose patch would not be smaller than its records is left out.
+/// digits of its digest; a group or part whose patch would not be smaller than its records is left out.
 ///
-/// The same versions give the same bytes. Needs several times the size of a group in memory. No ceiling is kept for it yet: 931 MB were
-/// measured for a package of one large file, 695 MB where archives unfold to 91 MB.
+/// The same versions give the same bytes. Needs at most 512 MiB of memory whatever their sizes; contents are put down in files without
+/// names in `out`, at most 1 GiB at once.
 ///
 /// # Errors
 /// The store lacks content or it is damaged; I/O on `out`.
@@ -57,74 +73,64 @@ pub fn build_set(store: &Store, base: &ManifestFile, target: &ManifestFile, out:
     let chooser = Chooser::of(base);
     let layout = Layout::of(target)?;
     let mut choices: Vec<Choice> = layout.files().filter_map(|placed| chooser.choose(target, placed.entry)).collect();
-    let mut read = |new, entry| joined(store, if new { target } else { base }, &[entry]);
-    choose::by_content(&mut choices, (base, target), &mut read)?;
-    let known = chunks_of(store, base)?;
-    let mut set = Vec::new();
+    let (base, target) = (Version { store, manifest: base }, Version { store, manifest: target });
+    choose::by_content(&mut choices, base, target)?;
+    let mut builder = Builder { base, target, known: base.chunks()?, out, views: Views::in_folder(out), set: Vec::new() };
     for group in groups(choices, base) {
-        let bases = joined(store, base, &group.bases)?;
-        let targets = joined(store, target, &group.targets)?;
-        let records_len = records_len(store, target, &group.targets, &known)?;
-        let Encoded { bytes: patch, folded_bytes } = encode_joined(bases, targets)?;
-        let len = patch.len() as u64;
-        if len >= records_len {
-            continue;
+        match group {
+            Group::Files(files) => builder.files(files)?,
+            Group::Large { target, base } => builder.large(target, base)?,
         }
-        let digest = recipe::of_bytes(&patch).digest;
-        let file = out.join(digest.to_hex());
-        std::fs::write(&file, &patch).at("write", &file)?;
-        set.push(BuiltPatch { digest, len, records_len, folded_bytes, targets: group.targets, bases: group.bases });
     }
-    Ok(set)
+    Ok(builder.set)
 }
 
-/// The content of several files, one after the other.
-fn joined(store: &Store, manifest: &ManifestFile, entries: &[u32]) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    for entry in entries {
-        each_chunk(store, manifest, *entry, &mut |line| {
-            out.extend_from_slice(store.read_chunk(&line, ChunkKind::Content)?.bytes());
-            Ok(())
+struct Builder<'a> {
+    base: Version<'a>,
+    target: Version<'a>,
+    /// The chunks of the base.
+    known: HashSet<u64>,
+    out: &'a Path,
+    views: Views,
+    set: Vec<BuiltPatch>,
+}
+
+impl Builder<'_> {
+    fn files(&mut self, files: Files) -> Result<()> {
+        let bases = files.bases.into_iter().map(Span::File).collect();
+        let scope = Scope { targets: Targets::Files(files.targets), bases };
+        let old = self.base.joined(&scope.base_pieces(self.base.manifest)?, &self.views)?;
+        let new = self.target.joined(&scope.pieces(self.target.manifest)?, &self.views)?;
+        self.patch(scope, &old, &new)
+    }
+
+    fn large(&mut self, entry: u32, base_entry: u32) -> Result<()> {
+        let (base, target, views) = ((self.base, base_entry), (self.target, entry), self.views.clone());
+        large::each_part(base, target, &views, &mut |scope, old, new| self.patch(scope, old, new))
+    }
+
+    fn patch(&mut self, scope: Scope, old: &ReadOnlyMap, new: &ReadOnlyMap) -> Result<()> {
+        let chunks_of = |entry: &u32| self.target.manifest.file_of(*entry).map_or(0, |(_, _, chunks)| u64::from(chunks));
+        let chunks: u64 = match &scope.targets {
+            Targets::Files(files) => files.iter().map(chunks_of).filter(|chunks| *chunks > 1).sum(),
+            Targets::Part(part) => part.chunks.into(),
+        };
+        let records_len = self.target.records_len(&scope.pieces(self.target.manifest)?, &self.known)? + chunks * RECIPE_LINE_BYTES;
+        let written = fsx::temp_beside(&self.out.join("patch"));
+        let mut file = BufWriter::new(File::create_new(&written).at("create", &written)?);
+        let (mut len, mut digest) = (0, Verifier::default());
+        let folded_bytes = encode_joined(old, new, &self.views, &mut |bytes| {
+            len += bytes.len() as u64;
+            digest.push(bytes);
+            file.write_all(bytes).at("write", &written)
         })?;
+        file.flush().at("write", &written)?;
+        if len >= records_len {
+            return std::fs::remove_file(&written).at("remove", &written);
+        }
+        let digest = digest.built().digest;
+        std::fs::rename(&written, self.out.join(digest.to_hex())).at("rename", &written)?;
+        self.set.push(BuiltPatch { digest, len, records_len, folded_bytes, scope });
+        Ok(())
     }
-    Ok(out)
-}
-
-fn each_chunk(store: &Store, manifest: &ManifestFile, entry: u32, chunk: &mut dyn FnMut(ChunkId) -> Result<()>) -> Result<()> {
-    let Some((size, digest, chunks)) = manifest.file_of(entry) else { return Ok(()) };
-    let mut page = |id| Ok(store.read_chunk(&id, ChunkKind::RecipePage)?.bytes().clone());
-    recipe::walk(digest, size, chunks, &mut page, &mut |line| chunk(line.id))
-}
-
-/// The first eight bytes of every chunk id of a version: enough to estimate.
-fn chunks_of(store: &Store, manifest: &ManifestFile) -> Result<HashSet<u64>> {
-    let mut known = HashSet::new();
-    for entry in 0..u32::try_from(manifest.totals().entries).unwrap_or(u32::MAX) {
-        each_chunk(store, manifest, entry, &mut |id| {
-            known.insert(choose::front(id.as_bytes()));
-            Ok(())
-        })?;
-    }
-    Ok(known)
-}
-
-/// About what the chunks of `entries` that are not among `known` cost as records: their share of the records in which they lie.
-fn records_len(store: &Store, target: &ManifestFile, entries: &[u32], known: &HashSet<u64>) -> Result<u64> {
-    let mut counted = HashSet::new();
-    let mut sum = 0;
-    for entry in entries {
-        each_chunk(store, target, *entry, &mut |id| {
-            let front = choose::front(id.as_bytes());
-            if known.contains(&front) || !counted.insert(front) {
-                return Ok(());
-            }
-            let at = store.locate(&id)?.ok_or(Error::NoChunk(id))?;
-            let header = store.read_header(at.record)?;
-            let len = header.chunks.get(usize::from(at.ordinal)).map_or(0, |line| u64::from(line.len));
-            let raw = (header.raw_len as u64).max(1);
-            sum += len * header.record_len() as u64 / raw;
-            Ok(())
-        })?;
-    }
-    Ok(sum)
 }

@@ -1,9 +1,11 @@
 //! What an update costs by each way, for people who want to know before it starts.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::path::Path;
 
-use super::{BuiltPatch, build_set, chunks_of, records_len};
+use super::content::Version;
+use super::{BuiltPatch, build_set};
 use crate::error::Result;
 use crate::manifest::file::ManifestFile;
 use crate::manifest::layout::Layout;
@@ -51,31 +53,49 @@ impl UpdatePlan {
 /// As [`build_set`].
 pub fn plan(store: &Store, base: Option<&ManifestFile>, target: &ManifestFile, scratch: &Path) -> Result<UpdatePlan> {
     let all: Vec<u32> = Layout::of(target)?.files().map(|placed| placed.entry).collect();
-    let full_wire_bytes = records_len(store, target, &all, &HashSet::new())?;
+    let version = Version { store, manifest: target };
+    let whole = |entries: &[u32]| -> Vec<_> { entries.iter().map(|entry| (*entry, 0..version.len(*entry))).collect() };
+    let full_wire_bytes = version.records_len(&whole(&all), &HashSet::new())?;
     let Some(base) = base else {
         let records = part(target, &all, full_wire_bytes);
         return Ok(UpdatePlan { full_wire_bytes, chunk_wire_bytes: full_wire_bytes, records, ..UpdatePlan::default() });
     };
-    let known = chunks_of(store, base)?;
+    let known = Version { store, manifest: base }.chunks()?;
     let set = build_set(store, base, target, scratch)?;
-    let patched: HashSet<u32> = set.iter().flat_map(|patch| patch.targets.iter().copied()).collect();
-    let (by_patch, rest): (Vec<u32>, Vec<u32>) = all.iter().partition(|entry| patched.contains(entry));
-    let records_cost = |entries: &[u32]| records_len(store, target, entries, &known);
-    let has_new = |entry: &u32| records_cost(&[*entry]).is_ok_and(|bytes| bytes > 0);
+    let mut patched: HashMap<u32, Vec<Range<u64>>> = HashMap::new();
+    for patch in &set {
+        for (entry, range) in patch.scope.pieces(target)? {
+            patched.entry(entry).or_default().push(range);
+        }
+    }
+    let (by_patch, rest): (Vec<u32>, Vec<u32>) = all.iter().partition(|entry| patched.contains_key(entry));
+    let has_new = |entry: &u32| version.records_len(&whole(&[*entry]), &known).is_ok_and(|bytes| bytes > 0);
     let (by_records, here): (Vec<u32>, Vec<u32>) = rest.into_iter().partition(has_new);
     let in_place = |entry: &u32| {
         let old = base.find(target.path_of(*entry));
         old.is_some_and(|old| base.file_of(old) == target.file_of(*entry))
     };
     let (kept, local): (Vec<u32>, Vec<u32>) = here.into_iter().partition(in_place);
+    let mut pieces = whole(&by_records);
+    for (entry, made) in patched {
+        pieces.extend(between(made, version.len(entry)).map(|range| (entry, range)));
+    }
     Ok(UpdatePlan {
         full_wire_bytes,
-        chunk_wire_bytes: records_cost(&all)?,
+        chunk_wire_bytes: version.records_len(&whole(&all), &known)?,
         kept: part(target, &kept, 0),
         local: part(target, &local, 0),
         patched: part(target, &by_patch, set.iter().map(|patch: &BuiltPatch| patch.len).sum()),
-        records: part(target, &by_records, records_cost(&by_records)?),
+        records: part(target, &by_records, version.records_len(&pieces, &known)?),
     })
+}
+
+/// What of a file of `len` bytes lies between the parts `made`, which are in order.
+fn between(made: Vec<Range<u64>>, len: u64) -> impl Iterator<Item = Range<u64>> {
+    let mut end = 0;
+    let last = len..len;
+    let gaps = made.into_iter().chain([last]).map(move |range| std::mem::replace(&mut end, range.end)..range.start);
+    gaps.filter(|gap| !gap.is_empty())
 }
 
 fn part(manifest: &ManifestFile, entries: &[u32], wire_bytes: u64) -> Part {

@@ -1,22 +1,29 @@
 //! Applying a patch between two versions to a store: from the base's chunks to the target's, verified, as records.
 
+use std::fs::File;
 use std::io::Read;
 
 use crate::chunk::record::{RECORD_CHUNKS_MAX, RECORD_RAW_BYTES_MAX, encode as encode_record};
 use crate::chunk::{ChunkKind, VerifiedChunk};
-use crate::delta::{BaseRef, Limits, ReadAt, apply};
+use crate::delta::archive::apply_joined;
+use crate::delta::{Limits, ReadAt};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::manifest::file::ManifestFile;
-use crate::manifest::recipe;
-use crate::manifest::stream::RecipeStream;
+use crate::manifest::recipe::{self, BuiltRecipe};
 use crate::store::Store;
+
+use super::content::each_line;
+use super::parts::{join_recipes, lines};
+use super::scope::{Part, Scope, Targets, useless};
+use super::split::{Split, Take};
 
 /// The zstd level of records that are made here: what an ingest uses.
 const LEVEL: i32 = 3;
 
-/// Makes the files `targets` of `target` from the joined files `bases` of `base`, which `store` holds, and appends what it lacks of them:
-/// chunks and recipe pages. Durable only after [`Store::sync`].
+/// Makes what `scope` says of version `target` from what it says of version `base`, which `store` holds, and appends what the store lacks
+/// of it: chunks and recipe pages. Durable only after [`Store::sync`]. A patch that sees through archives inflates into files that
+/// `scratch` opens (empty, read and write).
 ///
 /// The patch is not trusted: content counts by its chunk ids, and a file whose digest is not the manifest's is an error.
 ///
@@ -25,68 +32,73 @@ const LEVEL: i32 = 3;
 pub fn take_into_store(
     store: &Store,
     patch: &mut dyn Read,
-    (base, bases): (&ManifestFile, &[u32]),
-    (target, targets): (&ManifestFile, &[u32]),
+    (base, target): (&ManifestFile, &ManifestFile),
+    scope: &Scope,
+    scratch: &mut dyn FnMut() -> Result<File>,
 ) -> Result<()> {
-    let source = StoredFiles::of(store, base, bases)?;
-    let mut open = |asked: &BaseRef| {
-        if asked.len == source.len { Ok(&source) } else { Err(useless("it is made of something else")) }
+    let source = StoredFiles::of(store, base, scope)?;
+    let mut split = Split::new(target, scope, Taker { store, content: Vec::new(), content_bytes: 0 })?;
+    apply_joined(patch, &Limits::default(), (&source, source.len), scratch, &mut |bytes| split.push(bytes))?;
+    split.finish()?.0.flush()
+}
+
+/// Says whether `store` lacks anything of what `scope` makes of version `target`.
+///
+/// # Errors
+/// A damaged recipe page, I/O.
+pub fn lacks_any(store: &Store, target: &ManifestFile, scope: &Scope) -> Result<bool> {
+    let mut page = |id| Ok(store.read_chunk(&id, ChunkKind::RecipePage)?.bytes().clone());
+    let mut found =
+        |line: crate::chunk::record::ChunkLine| if store.contains(&line.id)? { Ok(()) } else { Err(Error::NoChunk(line.id)) };
+    let walked = match &scope.targets {
+        Targets::Part(part) => lines(part, &mut page, &mut found),
+        Targets::Files(files) => files
+            .iter()
+            .filter_map(|file| target.file_of(*file))
+            .try_for_each(|(size, digest, chunks)| recipe::walk(digest, size, chunks, &mut page, &mut found)),
     };
-    let mut taker = Taker { store, target, targets: targets.iter(), current: None, content: Vec::new(), content_bytes: 0 };
-    apply(patch, &Limits::default(), &mut open, &mut |bytes| taker.push(bytes))?;
-    taker.finish()
+    match walked {
+        Ok(()) => Ok(false),
+        Err(Error::NoChunk(_)) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
-fn useless(why: &str) -> Error {
-    Error::damaged("the patch", format!("{why}; the records are fetched instead"))
+/// Appends the recipes of the files of `target` that were made part by part: their pages come from those of `parts`, which the store has
+/// since the parts were made. A file of which a part is missing is left out: its recipe is fetched.
+///
+/// # Errors
+/// I/O.
+pub fn join_parts(store: &Store, target: &ManifestFile, parts: &[Part]) -> Result<()> {
+    let mut page = |id| Ok(store.read_chunk(&id, ChunkKind::RecipePage)?.bytes().clone());
+    join_recipes(target, parts, &mut page, &mut |page| append_page(store, page))
 }
 
-/// Takes the joined target of a patch apart into files, and their chunks into records.
+fn append_page(store: &Store, page: &VerifiedChunk) -> Result<()> {
+    if store.contains(&page.id())? {
+        return Ok(());
+    }
+    store.append_encoded(encode_record(ChunkKind::RecipePage, std::slice::from_ref(page), LEVEL)?).map(drop)
+}
+
+/// Puts the chunks that a patch makes into records.
 struct Taker<'a> {
     store: &'a Store,
-    target: &'a ManifestFile,
-    targets: std::slice::Iter<'a, u32>,
-    current: Option<(u32, u64, RecipeStream)>,
     content: Vec<VerifiedChunk>,
     content_bytes: usize,
 }
 
+impl Take for Taker<'_> {
+    fn chunk(&mut self, _: u32, _: u64, bytes: &[u8]) -> Result<()> {
+        self.add(bytes)
+    }
+
+    fn recipe(&mut self, built: &BuiltRecipe) -> Result<()> {
+        built.pages.iter().try_for_each(|page| append_page(self.store, page))
+    }
+}
+
 impl Taker<'_> {
-    fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            let (entry, left, mut stream) = match self.current.take() {
-                Some(current) => current,
-                None => self.next()?,
-            };
-            let now = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-            let (front, rest) = bytes.split_at(now);
-            stream.push(front, &mut |_, _, chunk| self.add(chunk))?;
-            bytes = rest;
-            let left = left - now as u64;
-            if left > 0 {
-                self.current = Some((entry, left, stream));
-                continue;
-            }
-            let built = stream.finish(&mut |_, _, chunk| self.add(chunk))?;
-            if self.target.file_of(entry).map(|(_, digest, _)| digest) != Some(built.digest) {
-                return Err(useless(&format!("what it makes of {} has another digest", self.target.path_of(entry))));
-            }
-            for page in built.pages {
-                if !self.store.contains(&page.id())? {
-                    self.store.append_encoded(encode_record(ChunkKind::RecipePage, &[page], LEVEL)?)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn next(&mut self) -> Result<(u32, u64, RecipeStream)> {
-        let entry = *self.targets.next().ok_or_else(|| useless("it makes more than was asked for"))?;
-        let file = self.target.file_of(entry).filter(|(size, ..)| *size > 0);
-        let (size, ..) = file.ok_or_else(|| useless("it makes a file that the version does not have"))?;
-        Ok((entry, size, RecipeStream::default()))
-    }
-
     fn add(&mut self, bytes: &[u8]) -> Result<()> {
         if self.content_bytes + bytes.len() > RECORD_RAW_BYTES_MAX || self.content.len() == RECORD_CHUNKS_MAX {
             self.flush()?;
@@ -107,33 +119,26 @@ impl Taker<'_> {
         self.content_bytes = 0;
         Ok(())
     }
-
-    fn finish(mut self) -> Result<()> {
-        if self.current.is_some() || self.targets.next().is_some() {
-            return Err(useless("it makes less than was asked for"));
-        }
-        self.flush()
-    }
 }
 
-/// Several files of a stored version as one content, read by position.
+/// Several stretches of a stored version's files as one content, read by position.
 struct StoredFiles<'a> {
     store: &'a Store,
-    /// Position of each chunk's first byte, and its id.
-    chunks: Vec<(u64, ChunkId)>,
+    /// Position of each chunk's first byte that is read, that byte's offset in the chunk, and the chunk's id.
+    chunks: Vec<(u64, u32, ChunkId)>,
     len: u64,
 }
 
 impl<'a> StoredFiles<'a> {
-    fn of(store: &'a Store, manifest: &ManifestFile, entries: &[u32]) -> Result<Self> {
+    fn of(store: &'a Store, base: &ManifestFile, scope: &Scope) -> Result<Self> {
         let (mut chunks, mut len) = (Vec::new(), 0);
-        for entry in entries {
-            let file = manifest.file_of(*entry);
-            let (size, digest, count) = file.ok_or_else(|| useless("it is made of files that the base does not have"))?;
-            let mut page = |id| Ok(store.read_chunk(&id, ChunkKind::RecipePage)?.bytes().clone());
-            recipe::walk(digest, size, count, &mut page, &mut |line| {
-                chunks.push((len, line.id));
-                len += u64::from(line.len);
+        for (entry, range) in scope.base_pieces(base)? {
+            each_line(store, base, entry, &mut |offset, line| {
+                let (from, end) = (offset.max(range.start), (offset + u64::from(line.len)).min(range.end));
+                if from < end {
+                    chunks.push((len, u32::try_from(from - offset).unwrap_or(u32::MAX), line.id));
+                    len += end - from;
+                }
                 Ok(())
             })?;
         }
@@ -143,14 +148,15 @@ impl<'a> StoredFiles<'a> {
 
 impl ReadAt for StoredFiles<'_> {
     fn read_exact_at(&self, mut bytes: &mut [u8], mut offset: u64) -> Result<()> {
-        let mut place = self.chunks.partition_point(|(start, _)| *start <= offset).saturating_sub(1);
+        let mut place = self.chunks.partition_point(|(start, ..)| *start <= offset).saturating_sub(1);
         while !bytes.is_empty() {
-            let (start, id) = self.chunks.get(place).ok_or_else(|| useless("it reads behind its bases"))?;
+            let (start, skip, id) = self.chunks.get(place).ok_or_else(|| useless("it reads behind its bases"))?;
             let chunk = self.store.read_chunk(id, ChunkKind::Content)?;
-            let from = usize::try_from(offset - start).unwrap_or(usize::MAX);
+            let from = usize::try_from(offset - start + u64::from(*skip)).unwrap_or(usize::MAX);
             let rest =
                 chunk.bytes().get(from..).filter(|rest| !rest.is_empty()).ok_or_else(|| useless("it reads behind its bases"))?;
-            let now = rest.len().min(bytes.len());
+            let end = self.chunks.get(place + 1).map_or(self.len, |(next, ..)| *next);
+            let now = usize::try_from(end - offset).unwrap_or(usize::MAX).min(rest.len()).min(bytes.len());
             let (front, back) = std::mem::take(&mut bytes).split_at_mut(now);
             front.copy_from_slice(&rest[..now]);
             bytes = back;
