@@ -38,8 +38,7 @@ fn measure(store: &Store, base: ManifestId, target: ManifestId, folder: &Path) -
     let encode_seconds = processor_seconds()? - begun;
     let (mut apply_seconds, mut made_bytes, mut patch_bytes) = (0.0, 0, 0);
     for built in &set {
-        let old =
-            built.scope.bases.iter().map(|span| stretch(&base, *span, folder)).collect::<Result<Vec<_>>>()?;
+        let old = built.scope.bases.iter().map(|span| stretch(&base, *span, folder)).collect::<Result<Vec<_>>>()?;
         let (old, patch) = (old.concat(), fs::read(out.join(built.digest.to_hex()))?);
         let begun = processor_seconds()?;
         let open = &mut |_: &_| Ok(old.as_slice());

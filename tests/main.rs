@@ -27,6 +27,8 @@ mod install;
 #[cfg(test)]
 mod join;
 #[cfg(test)]
+mod large;
+#[cfg(test)]
 mod layering;
 #[cfg(test)]
 mod power;

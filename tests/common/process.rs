@@ -105,11 +105,22 @@ impl Role {
 
     /// Its anonymous resident memory now, bytes; as Linux tells of a running process.
     pub fn memory_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("status");
-        let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("Linux tells");
-        let kib: u64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
-        kib << 10
+        memory_of(self.pid()).expect("Linux tells")
     }
+
+    /// Processes that it has started and that run.
+    pub fn children(&self) -> Vec<u32> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
+        let told = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        told.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+    }
+}
+
+/// Anonymous resident memory of a process, bytes; `None` once it has ended.
+pub fn memory_of(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("RssAnon:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 impl Drop for Role {

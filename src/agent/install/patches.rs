@@ -1,6 +1,7 @@
 //! Patches: what is changed is made from what is installed, where a server has built that; where not, or where a patch turns out useless,
 //! records come instead.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consign_store::error::At as _;
+use consign_store::manifest::ManifestFile;
 use consign_store::{FileDigest, ManifestId, delta, fsx};
 
 use super::content::{Content, counted, sole};
@@ -49,6 +51,20 @@ impl Offer {
     fn parts(&self) -> Vec<delta::Part> {
         let PatchAnswer::Ready { set } = &self.answer else { return Vec::new() };
         set.iter().filter_map(|info| info.read()?.1.part()).collect()
+    }
+
+    /// The files of `target` that the patches that are taken make whole, by entry number.
+    pub(super) fn makes_whole(&self, target: &ManifestFile) -> HashSet<u32> {
+        let mut made: HashMap<u32, u64> = HashMap::new();
+        for (_, scope) in self.take.iter().filter_map(PatchInfo::read) {
+            let part = scope.part().map(|part| part.len);
+            for entry in scope.entries() {
+                let sum = made.entry(*entry).or_default();
+                *sum = sum.saturating_add(part.unwrap_or(u64::MAX));
+            }
+        }
+        let whole = |(entry, made): (u32, u64)| target.file_of(entry).is_some_and(|(size, ..)| made >= size).then_some(entry);
+        made.into_iter().filter_map(whole).collect()
     }
 
     /// What the patches that are taken cost, bytes.

@@ -40,7 +40,7 @@ impl Content {
     /// # Errors
     /// The source failed, or I/O.
     pub(super) async fn plan(&self, client: &Client, offer: Offer, effort: &mut Effort) -> Result<Plan> {
-        let patched: HashSet<u32> = offer.take.iter().flat_map(|info| info.targets.iter().copied()).collect();
+        let patched = offer.makes_whole(self.assembly.manifest());
         self.fetch_recipes(client, &patched, effort).await?;
         let (assembly, seeds, work) = (Arc::clone(&self.assembly), Arc::clone(&self.seeds), self.work.clone());
         let survey =

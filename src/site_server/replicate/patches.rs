@@ -6,9 +6,9 @@ use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 
+use consign_store::delta::Scope;
 use consign_store::error::At as _;
 use consign_store::manifest::ManifestFile;
-use consign_store::delta::Scope;
 use consign_store::{FileDigest, ManifestId, Store, delta, fsx};
 
 use super::version::Job;

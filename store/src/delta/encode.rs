@@ -112,13 +112,7 @@ fn clip(cover: &Cover, start: u64, end: u64) -> Cover {
     Cover { target: from, base: cover.base + (from - cover.target), len: to - from }
 }
 
-fn encode_window(
-    model: &mut Model,
-    held: &mut Held<'_>,
-    start: u64,
-    window: &[u8],
-    covers: &[Cover],
-) -> Result<Vec<u8>> {
+fn encode_window(model: &mut Model, held: &mut Held<'_>, start: u64, window: &[u8], covers: &[Cover]) -> Result<Vec<u8>> {
     let covered: u64 = covers.iter().map(|cover| cover.len).sum();
     let mut encoder = Encoder::new();
     let mut buffer = window.to_vec();

@@ -81,7 +81,9 @@ impl Assembly {
         if self.manifest().file_of(part.entry).is_none() {
             return true;
         }
-        let Some(file) = self.staging.read(&self.staging.name(part.entry, self.manifest().path_of(part.entry))) else { return false };
+        let Some(file) = self.staging.read(&self.staging.name(part.entry, self.manifest().path_of(part.entry))) else {
+            return false;
+        };
         let (mut offset, mut buffer) = (part.from, Vec::new());
         let walked = delta::lines(part, &mut |id| self.page(&id), &mut |line| {
             verify::read_chunk(&file, offset, line, &mut buffer).ok_or(Error::NoChunk(line.id))?;

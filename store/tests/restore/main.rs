@@ -5,6 +5,7 @@
 mod archives;
 mod install;
 mod kill;
+mod large;
 mod patches;
 mod resume;
 mod seeds;

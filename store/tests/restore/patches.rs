@@ -185,7 +185,7 @@ fn n3_a_store_replicates_by_patches() {
 }
 
 /// Copies a version's chunks and pages from store to store.
-fn copy(from: &Store, to: &Store, manifest: &ManifestFile) {
+pub fn copy(from: &Store, to: &Store, manifest: &ManifestFile) {
     each(from, manifest, &mut |kind, id| {
         let chunk = from.read_chunk(&id, kind).unwrap();
         to.append_encoded(record::encode(kind, &[chunk], 1).unwrap()).unwrap();

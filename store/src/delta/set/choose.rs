@@ -78,7 +78,8 @@ pub(super) fn by_content(choices: &mut [Choice], base: Version<'_>, target: Vers
             gone.push((entry, sketch(base, entry)?));
         }
     }
-    let described: Vec<_> = gone.iter().map(|(entry, sketch)| Described { path: base.manifest.path_of(*entry), sketch }).collect();
+    let described: Vec<_> =
+        gone.iter().map(|(entry, sketch)| Described { path: base.manifest.path_of(*entry), sketch }).collect();
     for choice in choices.iter_mut().filter(lonely).take(SKETCHES_MAX) {
         let sketch = sketch(target, choice.target)?;
         let place = best_base(&Described { path: target.manifest.path_of(choice.target), sketch: &sketch }, &described);

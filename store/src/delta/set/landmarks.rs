@@ -151,7 +151,8 @@ impl Votes {
     /// Joins the blocks that are wanted most.
     fn stretches(self) -> Vec<Range<u64>> {
         let within = self.blocks.into_iter().filter(|(block, _)| block * BLOCK_BYTES < self.len);
-        let mut blocks: Vec<(std::cmp::Reverse<u32>, u64)> = within.map(|(block, votes)| (std::cmp::Reverse(votes), block)).collect();
+        let mut blocks: Vec<(std::cmp::Reverse<u32>, u64)> =
+            within.map(|(block, votes)| (std::cmp::Reverse(votes), block)).collect();
         blocks.sort_unstable();
         blocks.truncate(BLOCKS_MAX);
         let mut blocks: Vec<u64> = blocks.into_iter().map(|(_, block)| block).collect();

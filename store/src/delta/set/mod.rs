@@ -115,7 +115,8 @@ impl Builder<'_> {
             Targets::Files(files) => files.iter().map(chunks_of).filter(|chunks| *chunks > 1).sum(),
             Targets::Part(part) => part.chunks.into(),
         };
-        let records_len = self.target.records_len(&scope.pieces(self.target.manifest)?, &self.known)? + chunks * RECIPE_LINE_BYTES;
+        let records_len =
+            self.target.records_len(&scope.pieces(self.target.manifest)?, &self.known)? + chunks * RECIPE_LINE_BYTES;
         let written = fsx::temp_beside(&self.out.join("patch"));
         let mut file = BufWriter::new(File::create_new(&written).at("create", &written)?);
         let (mut len, mut digest) = (0, Verifier::default());
