@@ -339,8 +339,7 @@ P
 }
 memory() {
   local size role limit manifest build
-  # Building: 512 MiB, or 6 bytes a byte of the largest base where that is more, 1 GiB at most.
-  build=$(python3 -c "print(min(max(6 * $memory_bytes // 8, 2**29), 2**30) / 1e6)")
+  build=$(calc "2^29 / 1e6")
   "$(program limits)" package "$work/old" "$memory_bytes"; cp -r "$work/old" "$work/new"
   # A page of new text within the large text, and a few small files, differ.
   python3 - "$work/new" <<'P'

@@ -127,3 +127,39 @@ impl PatchInfo {
         Some((self.digest.parse().ok()?, Scope { targets, bases: self.bases.iter().map(base).collect() }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_a_patch_is_what_was_built() {
+        let digest = FileDigest::empty();
+        let file = Scope { targets: Targets::Files(vec![3, 4]), bases: vec![Span::File(7)] };
+        let part = Part { entry: 3, from: 1 << 40, len: 32 << 20, chunks: 500, digest };
+        let part =
+            Scope { targets: Targets::Part(part), bases: vec![Span::Part { entry: 7, from: 1 << 41, len: 9 }, Span::File(8)] };
+        for (scope, told) in [
+            (file, r#""targets":[3,4],"bases":[7]"#),
+            (part, r#""targets":[3],"part":{"from":1099511627776,"len":33554432,"chunks":500,"digest":"b3:"#),
+        ] {
+            let patch = BuiltPatch { digest, len: 1, records_len: 2, folded_bytes: 3, scope };
+            let text = serde_json::to_string(&PatchInfo::of(&patch)).unwrap();
+            assert!(text.contains(told), "{text}");
+            let info: PatchInfo = serde_json::from_str(&text).unwrap();
+            assert_eq!(info.read(), Some((digest, patch.scope)));
+        }
+    }
+
+    #[test]
+    fn what_no_patch_can_be_is_nothing() {
+        let digest = FileDigest::empty().to_string();
+        let info = |targets: &str, digest: &str| {
+            let part = format!(r#"{{"from":0,"len":1,"chunks":1,"digest":"{digest}"}}"#);
+            let text = format!(r#"{{"digest":"{digest}","len":1,"records_len":1,"targets":{targets},"part":{part},"bases":[]}}"#);
+            serde_json::from_str::<PatchInfo>(&text).unwrap().read()
+        };
+        assert!(info("[1]", &digest).is_some());
+        assert!(info("[]", &digest).is_none() && info("[1,2]", &digest).is_none() && info("[1]", "b3:").is_none());
+    }
+}

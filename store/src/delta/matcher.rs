@@ -4,8 +4,8 @@
 pub(super) const KEY_BYTES: usize = 8;
 /// Most candidates that are looked at for one place of the target.
 const CANDIDATES_MAX: usize = 8;
-/// Largest index, bytes, so that building keeps within 512 MiB; bases from 96 MiB on are indexed at every fourth, eighth … place.
-const INDEX_BYTES_MAX: usize = 288 << 20;
+/// Largest index, bytes, so that building keeps within 512 MiB: bases over 128 MiB are indexed at every fourth, eighth … place.
+const INDEX_BYTES_MAX: usize = 384 << 20;
 /// Bytes over which two places are compared.
 const COMPARE_BYTES_MAX: usize = 256;
 /// Points behind the best at which a comparison ends.

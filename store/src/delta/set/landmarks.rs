@@ -114,7 +114,9 @@ impl Landmarks {
                     votes.between(next_place.saturating_sub(gap), next_place);
                 }
             }
-            pairs.iter().for_each(|(_, place)| votes.certain(*place));
+            for (_, place) in &pairs {
+                votes.certain(*place);
+            }
             *shift = last.1.cast_signed() - (from + last.0).cast_signed();
         } else {
             for shift in [*shift, 0] {

@@ -19,7 +19,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use crate::fsx;
 use crate::id::FileDigest;
 use crate::manifest::file::ManifestFile;
@@ -120,15 +120,21 @@ impl Builder<'_> {
         let written = fsx::temp_beside(&self.out.join("patch"));
         let mut file = BufWriter::new(File::create_new(&written).at("create", &written)?);
         let (mut len, mut digest) = (0, Verifier::default());
-        let folded_bytes = encode_joined(old, new, &self.views, &mut |bytes| {
+        let encoded = encode_joined(old, new, &self.views, &mut |bytes| {
             len += bytes.len() as u64;
+            if len >= records_len {
+                return Err(Error::Cancelled);
+            }
             digest.push(bytes);
             file.write_all(bytes).at("write", &written)
-        })?;
+        });
+        let folded_bytes = match encoded {
+            Ok(folded_bytes) => folded_bytes,
+            // Records are cheaper: whatever the rest costs.
+            Err(Error::Cancelled) => return std::fs::remove_file(&written).at("remove", &written),
+            Err(error) => return Err(error),
+        };
         file.flush().at("write", &written)?;
-        if len >= records_len {
-            return std::fs::remove_file(&written).at("remove", &written);
-        }
         let digest = digest.built().digest;
         std::fs::rename(&written, self.out.join(digest.to_hex())).at("rename", &written)?;
         self.set.push(BuiltPatch { digest, len, records_len, folded_bytes, scope });
