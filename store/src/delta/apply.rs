@@ -18,7 +18,7 @@ const READ_BYTES: usize = 64 << 10;
 /// Takes the windows of a patch as they arrive and gives the target's bytes in order.
 ///
 /// Nothing is believed: every length, count and position is checked before it is used, and no output is longer than the header
-/// announced. What comes out is right only if its digest is the one expected: see [`Verifier`]. Holds at most 32 MiB.
+/// announced. What comes out is right only if its digest is the one expected: see [`Verifier`]. Holds at most 48 MiB.
 #[derive(Debug)]
 pub struct Applier<B> {
     bases: Bases<B>,

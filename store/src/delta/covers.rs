@@ -7,8 +7,10 @@ use super::window::Cover;
 const JUDGE_BYTES: usize = 32;
 /// Equal bytes of them that keep it without a look at others.
 const JUDGE_EQUAL: u32 = 22;
-/// Points by which another alignment must be better.
-const GAIN_MIN: i64 = 10;
+/// Points by which another alignment must be better: what its cover costs beside bytes that models guess well.
+const GAIN_MIN: i64 = 20;
+/// Points more for one that was not used lately: its place costs some bytes.
+const FAR_GAIN_MIN: i64 = 16;
 /// Alignments that are tried without the index.
 const RECENT: usize = 8;
 /// Places without a match after which every second is skipped, then more.
@@ -113,7 +115,7 @@ fn better(matcher: &Matcher<'_>, base: &[u8], target: &[u8], at: usize, recent: 
             best = Some(place);
         }
     }
-    matcher.best(target, at, floor).map(|(place, _)| place).or(best)
+    matcher.best(target, at, floor + FAR_GAIN_MIN).map(|(place, _)| place).or(best)
 }
 
 /// Extends anchors in both directions as far as it pays, and settles overlaps.

@@ -32,6 +32,7 @@ mod archive;
 mod base;
 mod coder;
 mod covers;
+mod echo;
 mod encode;
 mod fields;
 mod format;

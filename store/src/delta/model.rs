@@ -3,6 +3,7 @@
 //! Integers only, so that every machine computes the same probabilities.
 
 use super::coder::Coder;
+use super::echo::TRUSTS;
 
 /// Fraction bits of a logit: 256 is one unit of the natural logarithm.
 const LOGIT_ONE: usize = 256;
@@ -155,7 +156,7 @@ impl<const N: usize> Mixer<N> {
     }
 }
 
-/// Codes whole bytes in `N` contexts, bit by bit, highest first.
+/// Codes whole bytes in `N` contexts, the last of which may be a guess, bit by bit, highest first.
 #[derive(Debug)]
 pub(super) struct ByteModel<const N: usize> {
     slots: Vec<Slot>,
@@ -167,11 +168,25 @@ pub(super) struct ByteModel<const N: usize> {
 impl<const N: usize> ByteModel<N> {
     /// Makes a model with 2^`bits` slots and `sets` sets of weights.
     pub(super) fn new(bits: u32, sets: usize, uses_max: u32) -> Self {
-        Self { slots: vec![Slot::NEW; 1 << bits], shift: 64 - bits, mixer: Mixer::new(sets * 256, 24), uses_max }
+        let slots = vec![Slot::NEW; (1 << bits) + 2 * TRUSTS];
+        Self { slots, shift: 64 - bits, mixer: Mixer::new(sets * 256, 24), uses_max }
     }
 
     /// Codes `byte` in `contexts` (any numbers; the position in the array tells them apart) with the weights `set`.
     pub(super) fn code<C: Coder>(&mut self, coder: &mut C, tables: &Logistic, set: usize, contexts: &[u64; N], byte: u8) -> u8 {
+        self.code_guessed(coder, tables, set, contexts, None, byte)
+    }
+
+    /// Codes `byte` likewise, but with a guess, and how far it is trusted, in place of the last context.
+    pub(super) fn code_guessed<C: Coder>(
+        &mut self,
+        coder: &mut C,
+        tables: &Logistic,
+        set: usize,
+        contexts: &[u64; N],
+        guess: Option<(usize, u8)>,
+        byte: u8,
+    ) -> u8 {
         let mut node = 1_usize;
         let mut seeds = [0; N];
         for (index, seed) in seeds.iter_mut().enumerate() {
@@ -181,6 +196,12 @@ impl<const N: usize> ByteModel<N> {
             let mut at = [0; N];
             for (at, seed) in at.iter_mut().zip(seeds) {
                 *at = ((seed ^ node as u64).wrapping_mul(MULTIPLIER) >> self.shift) as usize;
+            }
+            if let Some((trust, guess)) = guess {
+                // A guess that was wrong in a higher bit is none.
+                let right = usize::from(guess) >> (place + 1) | 1 << (7 - place) == node;
+                let trust = if right { trust } else { 0 };
+                at[N - 1] = (1 << (64 - self.shift)) + 2 * trust + usize::from(guess >> place & 1);
             }
             let bit = byte >> place & 1 == 1;
             let bit = self.mixer.code(coder, tables, set * 256 + node, &mut self.slots, &at, bit, self.uses_max);

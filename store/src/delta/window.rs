@@ -3,6 +3,7 @@
 //! Every function here runs on both sides: the encoder's buffer holds the target and is written over with itself, the decoder's is filled.
 
 use super::coder::Coder;
+use super::echo::{Echo, Told};
 use super::fields::{Fields, KINDS, OUTLOOKS, Spot};
 use super::format::damaged;
 use super::model::{ByteModel, Logistic, Mixer, NumberModel, Slot, code_bit, hash};
@@ -65,8 +66,11 @@ pub(super) struct Model {
     runs: Vec<Slot>,
     words: ByteModel<5>,
     changes: ByteModel<6>,
-    literals: ByteModel<6>,
+    literals: ByteModel<7>,
     numbers: NumberModel,
+    echo: Echo,
+    told: Told,
+    told_hits: [Slot; 3],
     recent_hits: [Slot; RECENT],
     recent: [i64; RECENT],
     /// The last eight target bytes, newest lowest.
@@ -77,6 +81,10 @@ pub(super) struct Model {
     last_change: u32,
     piece: Vec<u8>,
 }
+
+/// Sets of weights for literals, one for every [`TRUSTS_A_SET`] trusts, and one for no guess.
+const TRUST_SETS: usize = 4;
+const TRUSTS_A_SET: usize = 6;
 
 const GAP: usize = 0;
 const LEN: usize = 1;
@@ -96,8 +104,11 @@ impl Model {
             runs: vec![Slot::guess(60000); RUN_LEVELS * 4],
             words: ByteModel::new(bits, 4, 250),
             changes: ByteModel::new(bits, 1, 250),
-            literals: ByteModel::new((bits + 3).min(20), 1, 250),
+            literals: ByteModel::new((bits + 3).min(20), TRUST_SETS, 250),
             numbers: NumberModel::new(3),
+            echo: Echo::new(target_len),
+            told: Told::new(),
+            told_hits: [Slot::NEW; 3],
             recent_hits: [Slot::NEW; RECENT],
             recent: [0; RECENT],
             history: 0,
@@ -125,14 +136,14 @@ impl Model {
             let next = covers.next().copied();
             let left = out.len() - at;
             let gap = next.map_or(left as u64, |next| next.target.saturating_sub(start + at as u64));
-            let gap = self.numbers.code(coder, GAP, gap);
+            let gap = self.number(coder, GAP, gap);
             let gap = usize::try_from(gap).ok().filter(|&gap| gap <= left).ok_or_else(|| damaged("a gap leaves its window"))?;
             self.gap(coder, &mut out[at..at + gap], literals)?;
             at += gap;
             if at == out.len() {
                 break;
             }
-            let len = self.numbers.code(coder, LEN, next.map_or(0, |next| next.len - 1)).saturating_add(1);
+            let len = self.number(coder, LEN, next.map_or(0, |next| next.len - 1)).saturating_add(1);
             let len = usize::try_from(len).ok().filter(|&len| len <= out.len() - at);
             let len = len.ok_or_else(|| damaged("a cover leaves its window"))?;
             let target = start + at as u64;
@@ -147,6 +158,19 @@ impl Model {
         Ok(())
     }
 
+    /// Codes a number of `kind`: first whether it is the one that was told behind the same bytes before.
+    fn number<C: Coder>(&mut self, coder: &mut C, kind: usize, number: u64) -> u64 {
+        let history = self.history;
+        if let Some(guess) = self.told.guess(kind, history)
+            && code_bit(coder, &mut self.told_hits[kind], guess == number, 60)
+        {
+            return guess;
+        }
+        let number = self.numbers.code(coder, kind, number);
+        self.told.learn(kind, history, number);
+        number
+    }
+
     fn shift<C: Coder>(&mut self, coder: &mut C, shift: i64) -> i64 {
         for index in 0..RECENT {
             if code_bit(coder, &mut self.recent_hits[index], self.recent[index] == shift, 60) {
@@ -158,7 +182,7 @@ impl Model {
         }
         let step = shift.wrapping_sub(self.recent[0]);
         let folded = (step << 1 ^ step >> 63).cast_unsigned() & (u64::MAX >> 1);
-        let folded = self.numbers.code(coder, SHIFT, folded);
+        let folded = self.number(coder, SHIFT, folded);
         let step = (folded >> 1).cast_signed() ^ -(folded & 1).cast_signed();
         let shift = self.recent[0].wrapping_add(step);
         self.recent.copy_within(..RECENT - 1, 1);
@@ -169,6 +193,7 @@ impl Model {
     fn gap<C: Coder>(&mut self, coder: &mut C, out: &mut [u8], literals: &mut Literals<'_>) -> Result<()> {
         match literals {
             Literals::Modelled => {
+                self.echo.turn();
                 for byte in out.iter_mut() {
                     *byte = self.literal(coder, *byte);
                 }
@@ -186,8 +211,11 @@ impl Model {
     fn literal<C: Coder>(&mut self, coder: &mut C, byte: u8) -> u8 {
         let history = self.history;
         let order = |bytes: u32| history & ((1 << (8 * bytes)) - 1) | u64::from(bytes) << 48;
-        let contexts = [order(0), order(1), order(2), order(3), order(4), order(6) & 0xffff_ffff_ffff];
-        let byte = self.literals.code(coder, &self.tables, 0, &contexts, byte);
+        let contexts = [order(0), order(1), order(2), order(3), order(4), order(6) & 0xffff_ffff_ffff, 0];
+        let guess = self.echo.guess(history);
+        let set = guess.0.div_ceil(TRUSTS_A_SET);
+        let byte = self.literals.code_guessed(coder, &self.tables, set, &contexts, Some(guess), byte);
+        self.echo.learn(history, byte);
         self.history = history << 8 | u64::from(byte);
         byte
     }
