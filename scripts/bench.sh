@@ -5,6 +5,7 @@
 #   get      a folder out of a store: zstd -d | tar x                        large    one large file: the slowest stage's limit
 #   install  through a site server: curl nginx | zstd -d | tar x             small    a package of 1 KiB: limits
 #   deltas   bytes, building and applying of updates: pairwise diffs         serve    the data plane over TLS: nginx over TLS
+#   back     bytes of updates from two versions back: the best pairwise diff
 #   memory   peak RssAnon of each role on a large package: limits
 #   growth   cost by chunks (10^4 to GROWTH_CHUNKS, default 10^7) and files (10^2 to GROWTH_FILES, default 10^5); draws docs/growth.svg
 # LARGE_BYTES (1 GiB), MEMORY_BYTES (10^9) and SERVE_SECONDS (2, a figure) can be set smaller for a trial; the table names them.
@@ -13,7 +14,7 @@
 source "$(dirname "$0")/common.sh"
 shopt -s inherit_errexit
 runs=${RUNS:-5}; large_bytes=${LARGE_BYTES:-1073741824}; memory_bytes=${MEMORY_BYTES:-1000000000}; serve_seconds=${SERVE_SECONDS:-2}
-all=(put again get large install small deltas serve memory growth)
+all=(put again get large install small deltas back serve memory growth)
 parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=("${all[@]}")
 for part in "${parts[@]}"; do
   [[ " ${all[*]} " == *" $part "* ]] || { echo "unknown part: $part (there are: ${all[*]})" >&2; exit 2; }
@@ -230,6 +231,24 @@ deltas() {
     row "applying, a core, $name" "$(calc "$(field made_bytes <<<"$cost") / $(middle "${apply[@]}") / 1e6")" limit 200 MB/s "≥ 1.00 (4)"
     rm -rf "$work/s"
   done < <(pairs)
+}
+
+back() {
+  local old new name wire best from
+  python3 -c 'import hdiffpatch' 2>/dev/null || python3 -m pip install -q --target "$work/py" hdiffpatch >&2 || loud "hdiffpatch cannot be installed: left out"
+  for name in next-14.2.13:next-14.2.15 typescript-5.5.4:typescript-5.6.3; do
+    old=$CONSIGN_CORPUS/${name%:*}; new=$CONSIGN_CORPUS/${name#*:}; name="${name%:*} → ${name#*:}"
+    [[ -d $old && -d $new ]] || { loud "not here: $name"; continue; }
+    wire=$("$consign" demo "$old" "$new" --json | tail -1 | field update_wire_bytes)
+    for from in old new; do tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf "$work/$from.tar" -C "${!from}" .; done
+    xdelta3 -f -e -9 -B 536870912 -s "$work/old.tar" "$work/new.tar" "$work/p"; best="$(stat -c %s "$work/p") xdelta3 -9"
+    bsdiff "$work/old.tar" "$work/new.tar" "$work/p"; best+=$'\n'"$(stat -c %s "$work/p") bsdiff of tars"
+    best+=$'\n'"$(per_file bsdiff "$old" "$new" | cut -d' ' -f1) bsdiff per file"
+    best+=$'\n'"$(per_file hdiffpatch "$old" "$new" 2>/dev/null | cut -d' ' -f1) HDiffPatch per file"
+    best=$(grep -E '^[0-9]' <<<"$best" | sort -n | head -1)
+    row "update $name" "$wire" "the best, ${best#* }" "${best%% *}" B "≤ 1.10 (4)"
+    rm -f "$work"/{old,new}.tar "$work/p"
+  done
 }
 
 cpu_seconds() { printf '/proc/%s/stat\n' "$@" | xargs cat | awk -v hz="$(getconf CLK_TCK)" '{s += $14 + $15} END {print s / hz}'; }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fetches real package pairs, an older and a newer version each, unpacked as DIR/NAME-VERSION. What is there is left alone.
+# Fetches real package pairs, an older and a newer version each, of two packages one more version before them, unpacked as DIR/NAME-VERSION.
+# What is there is left alone.
 # Usage: scripts/corpus.sh [DIR [PAIR...]]     PAIR: typescript next swc cmake (default: all; about 500 MB unpacked)
 # Without a network the demo's generated pair takes their place, as DIR/generated-4.2.0 and DIR/generated-4.2.1, with a loud notice.
 # shellcheck source=scripts/common.sh
@@ -27,8 +28,8 @@ from_pip() { # NAME VERSION INTO
 }
 fetch() {
   case $1 in
-    typescript) unpacked typescript-5.6.2 from_npm typescript 5.6.2 && unpacked typescript-5.6.3 from_npm typescript 5.6.3 ;;
-    next) unpacked next-14.2.14 from_npm next 14.2.14 && unpacked next-14.2.15 from_npm next 14.2.15 ;;
+    typescript) unpacked typescript-5.5.4 from_npm typescript 5.5.4 && unpacked typescript-5.6.2 from_npm typescript 5.6.2 && unpacked typescript-5.6.3 from_npm typescript 5.6.3 ;;
+    next) unpacked next-14.2.13 from_npm next 14.2.13 && unpacked next-14.2.14 from_npm next 14.2.14 && unpacked next-14.2.15 from_npm next 14.2.15 ;;
     swc) unpacked swc-1.7.35 from_npm @swc/core-linux-x64-gnu 1.7.35 && unpacked swc-1.7.36 from_npm @swc/core-linux-x64-gnu 1.7.36 ;;
     cmake) unpacked cmake-3.30.1 from_pip cmake 3.30.1 && unpacked cmake-3.30.2 from_pip cmake 3.30.2 ;;
     *) echo "unknown pair: $1" >&2; exit 2 ;;
