@@ -65,7 +65,7 @@ pub struct BuiltPatch {
 /// digits of its digest; a group or part whose patch would not be smaller than its records is left out.
 ///
 /// The same versions give the same bytes. Needs at most 512 MiB of memory whatever their sizes; contents are put down in files without
-/// names in `out`, at most 1 GiB at once.
+/// names in `out`, at most 2 GiB at once.
 ///
 /// # Errors
 /// The store lacks content or it is damaged; I/O on `out`.
