@@ -1,6 +1,5 @@
 //! The plan of an install: what would travel, by kind, and whether that keeps its budget.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 

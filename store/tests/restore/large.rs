@@ -66,7 +66,7 @@ impl Pair {
         let wanted = set.into_iter();
         let mut made = Vec::new();
         for patch in wanted {
-            if assembly.wants_patched(&patch.scope) {
+            if assembly.wants_patched(&patch.scope).unwrap() {
                 made.push(assembly.take_patch(&mut self.file(patch), &patch.scope, &seed));
             }
         }
