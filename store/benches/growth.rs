@@ -134,7 +134,7 @@ fn measure(dir: &Path, count: u64) -> Result<BTreeMap<&'static str, f64>> {
         let collecting = timed(|| {
             // Once to condemn, once to sweep.
             gc(&store, &GcOptions::new(0, 1), || Ok(vec![kept]))?;
-            gc(&store, &GcOptions { rewrite_bytes_max: u64::MAX, ..GcOptions::new(2, 1) }, || Ok(vec![kept]))
+            gc(&store, &GcOptions { rewrite_bytes_max: u64::MAX, poor_percent: 80, ..GcOptions::new(2, 1) }, || Ok(vec![kept]))
         });
         done.store(true, Ordering::Relaxed);
         (collecting, publishing.join().expect("no panic"))
