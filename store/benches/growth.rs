@@ -128,13 +128,14 @@ fn measure(dir: &Path, count: u64) -> Result<BTreeMap<&'static str, f64>> {
     let kept = version(&store, (0..count).filter(|number| number % 10 >= 3))?;
     let (never, mut next) = (AtomicBool::new(false), 1 << 50);
     figures.insert("publish_alone_millis", publishes(&store, &mut next, PUBLISHES, &never)?);
+    store.seal()?;
     let done = AtomicBool::new(false);
     let (collecting, publishing) = std::thread::scope(|scope| {
         let publishing = scope.spawn(|| publishes(&store, &mut next, usize::MAX, &done));
         let collecting = timed(|| {
             // Once to condemn, once to sweep.
             gc(&store, &GcOptions::new(0, 1), || Ok(vec![kept]))?;
-            gc(&store, &GcOptions { rewrite_bytes_max: u64::MAX, poor_percent: 80, ..GcOptions::new(2, 1) }, || Ok(vec![kept]))
+            gc(&store, &GcOptions { rewrite_bytes_max: u64::MAX, poor_percent: 95, ..GcOptions::new(2, 1) }, || Ok(vec![kept]))
         });
         done.store(true, Ordering::Relaxed);
         (collecting, publishing.join().expect("no panic"))
