@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 /// Free bytes kept.
-const FREE_BYTES_MAX: usize = 24 << 20;
+const FREE_BYTES_MAX: usize = 8 << 20;
 
 /// Buffers that nobody uses now.
 #[derive(Debug, Clone, Default)]

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::id::ChunkId;
 
 /// Most raw bytes between being read and being appended; the piece that everything waits for may pass it.
-const IN_FLIGHT_BYTES_MAX: usize = 48 << 20;
+const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
 /// Most files of one read task.
 const BATCH_FILES_MAX: usize = 4096;
 
