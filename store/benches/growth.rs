@@ -130,7 +130,15 @@ fn measure(dir: &Path, count: u64) -> Result<BTreeMap<&'static str, f64>> {
     figures.insert("publish_alone_millis", publishes(&store, &mut next, PUBLISHES, &never)?);
     store.seal()?;
     let done = AtomicBool::new(false);
-    let (collecting, publishing) = std::thread::scope(|scope| {
+    let (collecting, publishing, peak) = std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let mut peak = 0;
+            while !done.load(Ordering::Relaxed) {
+                peak = peak.max(rss_anon_bytes());
+                std::thread::sleep(PUBLISH_PAUSE);
+            }
+            peak
+        });
         let publishing = scope.spawn(|| publishes(&store, &mut next, usize::MAX, &done));
         let collecting = timed(|| {
             // Once to condemn, once to sweep.
@@ -138,19 +146,14 @@ fn measure(dir: &Path, count: u64) -> Result<BTreeMap<&'static str, f64>> {
             gc(&store, &GcOptions { rewrite_bytes_max: u64::MAX, poor_percent: 95, ..GcOptions::new(2, 1) }, || Ok(vec![kept]))
         });
         done.store(true, Ordering::Relaxed);
-        (collecting, publishing.join().expect("no panic"))
+        (collecting, publishing.join().expect("no panic"), watching.join().expect("no panic"))
     });
     let (seconds, report) = collecting?;
     figures.insert("gc_seconds", seconds);
     figures.insert("gc_swept_chunks", report.chunks_swept as f64);
     figures.insert("gc_freed_bytes", report.freed_bytes as f64);
     figures.insert("publish_during_gc_millis", publishing?);
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    figures.insert("peak_rss_bytes", peak.unwrap_or(0.0) * 1024.0);
+    figures.insert("gc_peak_rss_anon_bytes", peak as f64);
     Ok(figures)
 }
 
