@@ -8,7 +8,7 @@ use super::fill::{Filler, Sink};
 use super::pool::Pool;
 use super::read::{Batch, Piece, Source, segments_of};
 use super::schedule::{Encoded, Event, Schedule, Task};
-use super::segment::{FoundChunk, Has, Segment};
+use super::segment::{CHUNK_HELD_BYTES, FoundChunk, Has, Segment};
 use super::source::Root;
 use super::tree::{Change, Content, Tree};
 use crate::chunk::encoder::Encoder;
@@ -102,7 +102,7 @@ fn perform(task: Task, source: &Source<'_>, order: &[u32], schedule: &Schedule<'
         Task::Encode(number, run) => {
             let record = encoder.encode(run.kind, &run.chunks)?;
             let ids = run.chunks.iter().map(crate::chunk::VerifiedChunk::id).collect();
-            schedule.encoded(number, Encoded { record, ids, raw_bytes: run.raw_bytes });
+            schedule.encoded(number, Encoded { record, ids, held_bytes: run.held_bytes() });
         }
         Task::Small(number, ref range) => schedule.read(&task, number, source.read_small(&order[range.clone()])?),
         Task::Segment(number, item, segment) => schedule.read(&task, number, source.read_segment(item, segment)?),
@@ -155,7 +155,7 @@ impl Appender<'_, '_, '_> {
             store.append_parts(&encoded.record)?;
         }
         self.filler.appended(&encoded.ids);
-        self.schedule.release(encoded.raw_bytes);
+        self.schedule.release(encoded.held_bytes);
         Ok(())
     }
 
@@ -169,7 +169,7 @@ impl Appender<'_, '_, '_> {
         Ok(())
     }
 
-    /// Takes whole files; returns the raw bytes of the chunks that were new.
+    /// Takes whole files; returns the bytes that stay held, for the chunks that were new.
     fn take_batch(&mut self, batch: Batch) -> Result<usize> {
         let mut ends = batch.ends.into_iter().peekable();
         let mut taken = 0;
@@ -208,22 +208,22 @@ impl Appender<'_, '_, '_> {
         Ok(taken)
     }
 
-    /// Takes the next chunk; returns its raw bytes if it was new.
+    /// Takes the next chunk; returns the bytes that stay held for it if it was new.
     fn take_chunk(&mut self, chunk: FoundChunk) -> Result<usize> {
         self.file.push(chunk.line);
-        let mut new_bytes = 0;
+        let mut held = 0;
         if let Some(lacking) = chunk.lacking {
             let len = lacking.bytes().len();
             let (taken, full) = self.filler.offer(self.sink, lacking)?;
             if taken {
-                new_bytes = len;
+                held = len + CHUNK_HELD_BYTES;
             }
             if let Some(run) = full {
                 self.schedule.encode(run);
             }
         }
         self.offer_pages_of_file()?;
-        Ok(new_bytes)
+        Ok(held)
     }
 
     fn end_file(&mut self, item: u32, change: Option<&'static str>) -> Result<()> {
@@ -251,7 +251,7 @@ impl Appender<'_, '_, '_> {
             let len = page.bytes().len();
             let (taken, full) = self.filler.offer(self.sink, page)?;
             if taken {
-                self.schedule.hold(len);
+                self.schedule.hold(len + CHUNK_HELD_BYTES);
             }
             if let Some(run) = full {
                 self.schedule.encode(run);

@@ -11,11 +11,11 @@ use bytes::Bytes;
 
 use super::fill::Run;
 use super::read::{Piece, SMALL_BYTES_MAX, Source, segments_of};
-use super::segment::{SEGMENT_BYTES, SEGMENT_READ_BYTES_MAX};
+use super::segment::{CHUNK_HELD_BYTES, SEGMENT_BYTES, SEGMENT_READ_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
 
-/// Most raw bytes between being read and being appended; the piece that everything waits for may pass it.
+/// Most bytes held between being read and being appended; the piece that everything waits for may pass it.
 const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
 /// Most files of one read task.
 const BATCH_FILES_MAX: usize = 4096;
@@ -35,7 +35,8 @@ pub(super) struct Encoded {
     /// The record, in parts.
     pub record: Vec<Bytes>,
     pub ids: Vec<ChunkId>,
-    pub raw_bytes: usize,
+    /// Bytes that were held for its chunks until it is appended.
+    pub held_bytes: usize,
 }
 
 /// Something for the appender to do.
@@ -154,7 +155,9 @@ impl<'a> Schedule<'a> {
     fn reserved(&self, task: &Task) -> usize {
         let bytes = match task {
             Task::Encode(..) => 0,
-            Task::Small(_, range) => self.order[range.clone()].iter().map(|&item| self.source.size(item)).sum(),
+            Task::Small(_, range) => {
+                self.order[range.clone()].iter().map(|&item| self.source.size(item) + CHUNK_HELD_BYTES as u64).sum()
+            }
             Task::Segment(_, item, segment) => self.source.size(*item) - segment * SEGMENT_BYTES as u64,
         };
         usize::try_from(bytes).unwrap_or(usize::MAX).min(SEGMENT_READ_BYTES_MAX)
@@ -186,12 +189,12 @@ impl<'a> Schedule<'a> {
         self.for_appender.notify_one();
     }
 
-    /// Says that `bytes` raw bytes are held that no read task brought.
+    /// Says that `bytes` are held that no read task brought.
     pub fn hold(&self, bytes: usize) {
         self.lock().in_flight += bytes;
     }
 
-    /// Says that `bytes` raw bytes are held no longer.
+    /// Says that `bytes` are held no longer.
     pub fn release(&self, bytes: usize) {
         self.lock().in_flight -= bytes;
         self.for_workers.notify_all();
