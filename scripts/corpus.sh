@@ -8,6 +8,8 @@ source "$(dirname "$0")/common.sh"
 dir=$(realpath -m "${1:-$CONSIGN_CORPUS}"); shift || true
 pairs=("$@"); [[ ${#pairs[@]} -gt 0 ]] || pairs=(typescript next swc cmake)
 mkdir -p "$dir"
+# Two runs at once would fill the same unfinished folder.
+exec 9>"$dir/.lock"; flock 9
 
 # unpacked FOLDER COMMAND...: the command fills a folder that appears under its name only when it is complete.
 unpacked() {
