@@ -294,6 +294,21 @@ fn recipes_of_each_height_walk_back_to_their_chunks() {
         assert_eq!((built.chunks, pages.len()), (count, pages_wanted));
         assert_eq!(built.size, lines.iter().map(|line| u64::from(line.len)).sum::<u64>());
         assert_eq!(collect(built.digest, built.size, count, &pages).expect("walked"), lines);
+        for range in [0..1, 1..2, 0..built.size, built.size / 3..built.size / 2, (16 << 10)..(80 << 20), built.size..u64::MAX] {
+            let mut found = Vec::new();
+            let mut page = |id: ChunkId| pages.get(&id).cloned().ok_or(Error::NoChunk(id));
+            recipe::walk_in(built.digest, built.size, count, range.clone(), &mut page, &mut |at, line| {
+                found.push((at, line));
+                Ok(())
+            })
+            .expect("walked");
+            let placed = lines.iter().scan(0, |end, line| {
+                let at = *end;
+                *end += u64::from(line.len);
+                Some((at, *line))
+            });
+            assert_eq!(found, placed.filter(|(at, _)| range.contains(at)).collect::<Vec<_>>(), "{count} {range:?}");
+        }
         // Wrong size or count from the manifest.
         if count > 2 {
             assert!(collect(built.digest, built.size + 1, count, &pages).is_err());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0 magic "CNRC"   4 version u16   6 hash u8   7 codec u8   8 required u16   10 optional u16   12 kind u8   13 zero ×3
-//! 16 chunks u32    20 raw length u32   24 payload length u32   28 zero ×4   32 payload checksum ×16   48 header checksum ×16
+//! 16 chunks u32    20 raw length u32   24 payload length u32   28 zero ×4   32 frame checksum ×16 (zero: raw)   48 header checksum ×16
 //! 64 chunks × (id ×32, length u32)   then the payload
 //! ```
 
@@ -134,6 +134,10 @@ impl RecordHeader {
         if !payload_fits {
             return Err(damaged("its payload length does not fit its codec"));
         }
+        let payload_sum = fields::array_at(bytes, PAYLOAD_SUM_AT);
+        if codec == CODEC_RAW && payload_sum != [0; fields::SUM_BYTES] {
+            return Err(damaged("its payload is raw and yet has a checksum"));
+        }
         Ok(Self {
             kind,
             header_len: RECORD_FIXED_BYTES + count * RECORD_LINE_BYTES,
@@ -141,7 +145,7 @@ impl RecordHeader {
             raw_len,
             chunks: Vec::new(),
             codec,
-            payload_sum: fields::array_at(bytes, PAYLOAD_SUM_AT),
+            payload_sum,
             header_sum: fields::array_at(bytes, HEADER_SUM_AT),
         })
     }
@@ -152,24 +156,41 @@ impl RecordHeader {
         self.header_len + self.payload_len
     }
 
-    /// Returns the checksum of the header, which covers its lengths, its chunk ids and the checksum of the payload.
+    /// Returns the checksum of the header, which covers its lengths, its chunk ids and the checksum of a compressed payload.
     #[must_use]
     pub fn checksum(&self) -> [u8; 16] {
         self.header_sum
     }
 
-    /// Compares the payload in `record`, the whole record that this header was parsed from, with its length and checksum, without decoding it.
+    /// Compares the payload in `record`, the whole record that this header was parsed from, with its length and with what the header says of its
+    /// bytes, without decoding it.
     ///
     /// # Errors
     /// Damaged.
     pub fn check_payload(&self, record: &[u8]) -> Result<()> {
+        let payload = self.payload_of(record)?;
+        if self.codec == CODEC_RAW { self.check_chunks(payload) } else { self.check_frame(payload) }
+    }
+
+    /// Returns the payload of `record` if that has the right length.
+    fn payload_of<'a>(&self, record: &'a [u8]) -> Result<&'a [u8]> {
         if record.len() != self.record_len() {
             return Err(damaged("its length is not what its header says"));
         }
-        if fields::sum(PAYLOAD_CONTEXT, &[&record[self.header_len..]]) != self.payload_sum {
-            return Err(damaged("the checksum of its payload is wrong"));
+        Ok(&record[self.header_len..])
+    }
+
+    fn check_frame(&self, frame: &[u8]) -> Result<()> {
+        let same = fields::sum(PAYLOAD_CONTEXT, &[frame]) == self.payload_sum;
+        if same { Ok(()) } else { Err(damaged("the checksum of its payload is wrong")) }
+    }
+
+    /// Compares each chunk in `raw` with its id.
+    fn check_chunks(&self, raw: &[u8]) -> Result<()> {
+        match self.places().find(|(line, place)| self.kind.id_of(&raw[place.clone()]) != line.id) {
+            Some((line, _)) => Err(Error::damaged(format!("chunk {} of a record", line.id), "its bytes have another digest")),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Iterates the chunk lines with the place of each in the raw bytes.
@@ -234,7 +255,11 @@ pub(super) fn header_of(kind: ChunkKind, chunks: &[VerifiedChunk], payload: &Pay
     for length in [chunks.len(), raw_len, payload_len, 0] {
         header.extend_from_slice(&u32_of(length).to_le_bytes());
     }
-    header.extend_from_slice(&fields::sum(PAYLOAD_CONTEXT, parts));
+    // The ids in the header say what a raw payload is: hashing it once more would say nothing new.
+    header.extend_from_slice(&match payload {
+        Payload::Raw(_) => [0; fields::SUM_BYTES],
+        Payload::Zstd(frame) => fields::sum(PAYLOAD_CONTEXT, &[frame]),
+    });
     let mut lines = Vec::with_capacity(header_len - RECORD_FIXED_BYTES);
     for chunk in chunks {
         lines.extend_from_slice(chunk.id.as_bytes());
@@ -286,18 +311,14 @@ impl VerifiedRecord {
     /// Damaged (naming the first chunk that is wrong), too new, or over a limit; memory stays bounded by the header's checked lengths.
     pub fn decode(encoded: Bytes) -> Result<Self> {
         let header = RecordHeader::parse(&encoded)?;
-        header.check_payload(&encoded)?;
-        let payload = encoded.slice(header.header_len..);
+        let payload = encoded.slice_ref(header.payload_of(&encoded)?);
         let raw = if header.codec == CODEC_RAW {
             payload
         } else {
+            header.check_frame(&payload)?;
             Bytes::from(codec::decompress(&payload, header.raw_len).map_err(|error| damaged(&format!("its payload: {error}")))?)
         };
-        for (line, place) in header.places() {
-            if header.kind.id_of(&raw[place]) != line.id {
-                return Err(Error::damaged(format!("chunk {} of a record", line.id), "its bytes have another digest"));
-            }
-        }
+        header.check_chunks(&raw)?;
         Ok(Self { header, encoded, raw })
     }
 

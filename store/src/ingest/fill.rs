@@ -1,14 +1,17 @@
 //! Filling records with the chunks that are new, in the order of the layout.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::segment::CHUNK_HELD_BYTES;
+use super::segment::{CHUNK_HELD_BYTES, Claims};
+use super::tree::Content;
 use crate::chunk::record::{RECORD_CHUNKS_MAX, RECORD_RAW_BYTES_MAX};
 use crate::chunk::{ChunkKind, VerifiedChunk};
 use crate::error::Result;
 use crate::id::ChunkId;
+use crate::manifest::recipe;
 use crate::store::Store;
 
 /// Where chunks go.
@@ -24,6 +27,25 @@ impl<'a> Sink<'a> {
     pub fn has(&self) -> impl Fn(&ChunkId) -> Result<bool> + Sync + use<'a> {
         let store = if let Self::Store(store) = self { Some(*store) } else { None };
         move |id| store.map_or(Ok(true), |store| store.contains(id))
+    }
+
+    /// Returns what gives the chunks that begin in a range of a file of a size and content, as far as their recipe is there.
+    pub fn lines(&self) -> impl Fn(u64, Content, Range<u64>) -> Claims + Sync + use<'a> {
+        let store = if let Self::Store(store) = self { Some(*store) } else { None };
+        move |size, content, range| {
+            let mut claims = Claims::default();
+            let Some(store) = store else { return claims };
+            let mut page = |id| store.read_chunk(&id, ChunkKind::RecipePage).map(|page| page.bytes().clone());
+            let walked = recipe::walk_in(content.digest, size, content.chunks, range.clone(), &mut page, &mut |begin, line| {
+                if claims.lines.is_empty() {
+                    claims.at = usize::try_from(begin - range.start).unwrap_or(usize::MAX);
+                }
+                claims.lines.push(line);
+                Ok(())
+            });
+            // A recipe that is lost or damaged claims nothing: it is made again from the source.
+            walked.map_or_else(|_| Claims::default(), |()| claims)
+        }
     }
 }
 

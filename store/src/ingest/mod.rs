@@ -21,7 +21,7 @@ use self::fill::Sink;
 use self::pipeline::Counts;
 use self::source::{FileStat, Root};
 use self::stat_cache::StatCache;
-use self::tree::{Content, Known, Tree};
+use self::tree::{Ask, Content, Known, Tree};
 use crate::chunk::ChunkKind;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, ManifestId};
@@ -117,20 +117,15 @@ pub fn ingest(store: &Store, source: &Path, options: &Options) -> Result<Ingeste
     let _lease = store.lease();
     let root = Root::open(source)?;
     let mut cache = match &options.stat_cache {
-        Some(path) if !options.verify => StatCache::open(path),
-        _ => StatCache::empty(),
+        Some(path) => StatCache::open(path),
+        None => StatCache::empty(),
     };
     let mut known = |path: &str, stat: &FileStat| {
-        let content = cache.lookup(path, stat);
-        Ok(
-            if let Some(content) = content
-                && holds(store, stat.size, content)?
-            {
-                Some(content)
-            } else {
-                None
-            },
-        )
+        Ok(match cache.lookup(path, stat) {
+            Some(content) if options.verify => Some(Known::Was(content)),
+            Some(content) if holds(store, stat.size, content)? => Some(Known::Is(content)),
+            _ => None,
+        })
     };
     let mut counts = Counts::default();
     let mut sink = Sink::Store(store);
@@ -178,7 +173,7 @@ fn read_until_stable(
     root: &Root,
     options: &Options,
     sink: &mut Sink<'_>,
-    known: &mut Known<'_>,
+    known: &mut Ask<'_>,
     counts: &mut Counts,
 ) -> Result<Tree> {
     let mut tree = Tree::scan(root, options, known)?;
@@ -268,6 +263,40 @@ mod tests {
         });
         let want = [("a", 5, content(b"later")), ("aa", 3, content(b"new")), ("b", 1, content(b"b"))];
         assert_eq!(found, want.map(|(path, size, content)| (path.to_owned(), size, Some(content))));
+    }
+
+    /// Stands for damage that no attribute shows: what the file is said to hold is what it held before.
+    #[test]
+    fn verify_believes_the_bytes_and_not_what_they_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let source = dir.path().join("source");
+        fs::create_dir(&source).unwrap();
+        let mut bytes = vec![0; 9 << 20];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        fs::write(source.join("large"), &bytes).unwrap();
+        fs::write(source.join("small"), &bytes[..500_000]).unwrap();
+        ingest(&store, &source, &options()).unwrap();
+        let was = |bytes: &[u8]| {
+            let built = recipe::of_bytes(bytes);
+            Content { digest: built.digest, chunks: built.chunks }
+        };
+        let claims = [was(&bytes), was(&bytes[..500_000])];
+        for at in [usize::MAX, 0, 300_000, (4 << 20) - 1, 4 << 20, (4 << 20) + 1, (9 << 20) - 1] {
+            let mut changed = bytes.clone();
+            if let Some(byte) = changed.get_mut(at) {
+                *byte ^= 1;
+            }
+            fs::write(source.join("large"), &changed).unwrap();
+            fs::write(source.join("small"), &changed[..500_000]).unwrap();
+            let root = Root::open(&source).unwrap();
+            let mut known = |path: &str, _: &FileStat| Ok(Some(Known::Was(claims[usize::from(path == "small")])));
+            let mut counts = Counts::default();
+            let tree = read_until_stable(&root, &options(), &mut Sink::Store(&store), &mut known, &mut counts).unwrap();
+            assert_eq!(tree.claims.len(), 2);
+            assert_eq!(tree.contents, [Some(was(&changed)), Some(was(&changed[..500_000]))], "{at}");
+            assert_eq!(counts.new_chunks > 0, at != usize::MAX);
+        }
     }
 
     #[test]

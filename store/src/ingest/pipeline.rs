@@ -8,7 +8,7 @@ use super::fill::{Filler, Sink};
 use super::pool::Pool;
 use super::read::{Batch, Piece, Source, segments_of};
 use super::schedule::{Encoded, Event, Schedule, Task};
-use super::segment::{CHUNK_HELD_BYTES, FoundChunk, Has, Segment};
+use super::segment::{CHUNK_HELD_BYTES, Claims, FoundChunk, Has, Segment};
 use super::source::Root;
 use super::tree::{Change, Content, Tree};
 use crate::chunk::encoder::Encoder;
@@ -41,7 +41,12 @@ pub(super) fn run(
     let items = &tree.items;
     sort_by_likeness(&mut order, |number| items.path(number));
     let has = sink.has();
-    let source = Source { root, items, pool: Pool::default(), has: &has };
+    let (claimed, lines) = (&tree.claims, sink.lines());
+    let claims = |item: u32, range| {
+        let claimed = claimed.get(&item).zip(items.stat(item));
+        claimed.map_or_else(Claims::default, |(content, stat)| lines(stat.size, *content, range))
+    };
+    let source = Source { root, items, pool: Pool::default(), has: &has, claims: &claims };
     let schedule = Schedule::new(&source, &order);
     let workers = workers.min(schedule.tasks_min());
     thread::scope(|scope| {

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::ops::Range;
 
 use super::pool::{Buffer, Pool};
 use super::segment::{
-    CHUNK_HELD_BYTES, FoundChunk, Has, SEGMENT_BYTES, SEGMENT_READ_BYTES_MAX, Segment, detach_few, lacking_bytes,
+    CHUNK_HELD_BYTES, Claims, FoundChunk, Has, SEGMENT_BYTES, SEGMENT_READ_BYTES_MAX, Segment, detach_few, lacking_bytes,
 };
 use super::source::{FileStat, Root};
 use super::tree::Items;
@@ -58,7 +59,12 @@ pub(super) struct Source<'a> {
     pub pool: Pool,
     /// Says which content need not be kept.
     pub has: &'a Has<'a>,
+    /// Gives the chunks that a file is claimed to have, of those that begin in a range of its bytes.
+    pub claims: &'a ClaimsOf<'a>,
 }
+
+/// See [`Source::claims`].
+pub(super) type ClaimsOf<'a> = dyn Fn(u32, Range<u64>) -> Claims + Sync + 'a;
 
 const GONE: &str = "it is gone";
 const CUT_SHORT: &str = "it was cut short";
@@ -100,8 +106,17 @@ impl Source<'_> {
         let mut batch = Batch { chunks: Vec::with_capacity(items.len()), ends: Vec::with_capacity(items.len()) };
         let mut start = 0;
         for (item, end, change) in ends {
-            for range in cut::cut(&bytes[start..end]) {
-                batch.chunks.push(FoundChunk::of(bytes.slice(start + range.start..start + range.end), self.has)?);
+            if change.is_none() {
+                let file = bytes.slice(start..end);
+                let claims = (self.claims)(item, 0..self.size(item));
+                let mut at = 0;
+                for chunk in claims.right(&file, true) {
+                    at += chunk.bytes().len();
+                    batch.chunks.push(FoundChunk::found(chunk, self.has)?);
+                }
+                for range in cut::cut(&file[at..]) {
+                    batch.chunks.push(FoundChunk::of(file.slice(at + range.start..at + range.end), self.has)?);
+                }
             }
             batch.ends.push(FileEnd { item, chunks_before: batch.chunks.len(), change });
             start = end;
@@ -150,7 +165,8 @@ impl Source<'_> {
         if let Some(change) = self.change_of(&file, &before, item)? {
             return Ok(Err(change));
         }
-        Segment::cut(buffer.freeze(), left <= SEGMENT_READ_BYTES_MAX, self.has).map(Ok)
+        let claims = (self.claims)(item, start..start + SEGMENT_BYTES as u64);
+        Segment::cut(buffer.freeze(), left <= SEGMENT_READ_BYTES_MAX, &claims, self.has).map(Ok)
     }
 }
 
@@ -166,7 +182,7 @@ mod tests {
     const LEN: u64 = 3 * SEGMENT_BYTES as u64;
 
     fn source<'a>(root: &'a Root, tree: &'a Tree) -> Source<'a> {
-        Source { root, items: &tree.items, pool: Pool::default(), has: &|_| Ok(false) }
+        Source { root, items: &tree.items, pool: Pool::default(), has: &|_| Ok(false), claims: &|_, _| Claims::default() }
     }
 
     /// Reads a file of three segments and calls `change` on it after the first; gives what the others say.

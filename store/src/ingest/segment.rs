@@ -31,10 +31,46 @@ pub(super) type Has<'a> = dyn Fn(&ChunkId) -> Result<bool> + Sync + 'a;
 impl FoundChunk {
     /// Hashes `bytes` and looks them up.
     pub fn of(bytes: Bytes, has: &Has<'_>) -> Result<Self> {
-        let len = u32::try_from(bytes.len()).expect("a chunk has at most CHUNK_BYTES_MAX bytes");
-        let chunk = VerifiedChunk::hash(ChunkKind::Content, bytes);
+        Self::found(VerifiedChunk::hash(ChunkKind::Content, bytes), has)
+    }
+
+    /// Looks `chunk` up.
+    pub fn found(chunk: VerifiedChunk, has: &Has<'_>) -> Result<Self> {
+        let len = u32::try_from(chunk.bytes().len()).expect("a chunk has at most CHUNK_BYTES_MAX bytes");
         let line = ChunkLine { id: chunk.id(), len };
         Ok(Self { line, lacking: if has(&line.id)? { None } else { Some(chunk) } })
+    }
+}
+
+/// The chunks that a file had when it was last read, of those that begin in what is cut now: where they are right, nothing is cut again.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// Where the first begins.
+    pub at: usize,
+    /// They follow one another.
+    pub lines: Vec<ChunkLine>,
+}
+
+impl Claims {
+    /// Gives the first claimed chunks as far as cutting `bytes`, with which the file ends if `is_last`, from [`Claims::at`] on would give them too.
+    ///
+    /// A cut depends on its chunk and the byte behind it. So a chunk is right if its bytes are, and those of the next one or the file's end.
+    pub fn right(&self, bytes: &Bytes, is_last: bool) -> Vec<VerifiedChunk> {
+        let mut at = self.at;
+        let mut right = Vec::with_capacity(self.lines.len());
+        for line in &self.lines {
+            let end = at + line.len as usize;
+            if end > bytes.len() {
+                break;
+            }
+            let Some(chunk) = VerifiedChunk::verify(ChunkKind::Content, line.id, bytes.slice(at..end)) else { break };
+            right.push(chunk);
+            at = end;
+        }
+        if !(is_last && at == bytes.len()) {
+            right.pop();
+        }
+        right
     }
 }
 
@@ -49,10 +85,16 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Cuts `bytes`.
-    pub fn cut(bytes: Bytes, is_last: bool, has: &Has<'_>) -> Result<Self> {
+    /// Cuts `bytes`, or finds them as claimed.
+    pub fn cut(bytes: Bytes, is_last: bool, claims: &Claims, has: &Has<'_>) -> Result<Self> {
         let mut cuts = Vec::new();
-        let mut at = 0;
+        let right = claims.right(&bytes, is_last);
+        let mut at = if right.is_empty() { 0 } else { claims.at };
+        for chunk in right {
+            let end = at + chunk.bytes().len();
+            cuts.push((at, FoundChunk::found(chunk, has)?));
+            at = end;
+        }
         while at < bytes.len().min(SEGMENT_BYTES) {
             let end = at + cut::first_cut(&bytes[at..], is_last);
             cuts.push((at, FoundChunk::of(bytes.slice(at..end), has)?));
@@ -125,7 +167,8 @@ mod tests {
         let (mut ends, mut from, mut end) = (Vec::new(), 0, 0);
         for start in (0..bytes.len()).step_by(SEGMENT_BYTES) {
             let stop = bytes.len().min(start + SEGMENT_READ_BYTES_MAX);
-            let segment = Segment::cut(bytes.slice(start..stop), stop == bytes.len(), &|_| Ok(false)).unwrap();
+            let segment =
+                Segment::cut(bytes.slice(start..stop), stop == bytes.len(), &Claims::default(), &|_| Ok(false)).unwrap();
             let (chunks, next) = segment.join(from, &|_| Ok(true)).unwrap();
             for chunk in chunks {
                 let is = end..end + chunk.line.len as usize;
@@ -149,11 +192,56 @@ mod tests {
         }
     }
 
+    fn claims_of(bytes: &[u8], from: usize) -> Claims {
+        let ranges = cut::cut(bytes).filter(|range| range.start >= from);
+        let line =
+            |range: std::ops::Range<usize>| ChunkLine { id: ChunkId::of_content(&bytes[range.clone()]), len: range.len() as u32 };
+        let lines: Vec<_> = ranges.map(line).collect();
+        Claims { at: bytes.len() - lines.iter().map(|line| line.len as usize).sum::<usize>(), lines }
+    }
+
+    #[test]
+    fn what_is_as_claimed_is_cut_as_without_claims() {
+        let bytes = generated(1 << 20, 1);
+        let claims = claims_of(&bytes, 0);
+        assert_eq!(claims.right(&bytes, true).len(), claims.lines.len());
+        // Where more may follow, the byte behind the last chunk is not known.
+        assert_eq!(claims.right(&bytes, false).len(), claims.lines.len() - 1);
+        let behind = claims_of(&bytes, 300_000);
+        assert_eq!(behind.right(&bytes, true).len(), behind.lines.len());
+        assert!(behind.lines.len() < claims.lines.len());
+    }
+
+    #[test]
+    fn wrong_claims_change_no_cut() {
+        let bytes = generated(1 << 20, 1);
+        let whole: Vec<usize> = cut::cut(&bytes).map(|range| range.end).collect();
+        // The byte where a chunk ends belongs to the next one and decides about the cut all the same.
+        for at in [0, 1, whole[0] - 1, whole[0], whole[0] + 1, whole[3], bytes.len() - 1] {
+            let mut before = bytes.to_vec();
+            before[at] ^= 0x55;
+            let claims = claims_of(&before, 0);
+            let segment = Segment::cut(bytes.clone(), true, &claims, &|_| Ok(false)).unwrap();
+            let (chunks, _) = segment.join(0, &|_| Ok(true)).unwrap();
+            let lens = chunks.iter().map(|chunk| chunk.line.len as usize);
+            let ends: Vec<usize> = lens.scan(0, |end, len| (*end += len, Some(*end)).1).collect();
+            assert_eq!(ends, whole, "{at}");
+        }
+        let lies = [
+            (ChunkId::of_content(b"other"), 20_000),
+            (ChunkId::of_content(&bytes[..1]), 1),
+            (ChunkId::of_content(b""), u32::MAX),
+        ];
+        for (id, len) in lies {
+            assert!(Claims { at: 0, lines: vec![ChunkLine { id, len }] }.right(&bytes, true).is_empty());
+        }
+    }
+
     #[test]
     fn few_lacking_chunks_do_not_keep_their_buffer() {
         let bytes = generated(SEGMENT_BYTES, 1);
         let first = ChunkId::of_content(&bytes[cut::cut(&bytes).next().unwrap()]);
-        let segment = Segment::cut(bytes.clone(), true, &|id| Ok(*id != first)).unwrap();
+        let segment = Segment::cut(bytes.clone(), true, &Claims::default(), &|id| Ok(*id != first)).unwrap();
         let (chunks, _) = segment.join(0, &|_| Ok(true)).unwrap();
         let lacking: Vec<_> = chunks.iter().filter_map(|chunk| chunk.lacking.as_ref()).collect();
         assert_eq!(lacking.len(), 1);

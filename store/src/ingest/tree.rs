@@ -1,5 +1,6 @@
 //! The source tree as scanned, lean enough for a million files, and what has been read of it.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::source::{FileStat, Root};
@@ -120,14 +121,28 @@ pub(super) struct Tree {
     pub items: Items,
     /// By item: `None` for what is no file or has not been read.
     pub contents: Vec<Option<Content>>,
+    /// By item: what a file that is to be read is said to hold; only files of several chunks, and not more than are worth the memory.
+    pub claims: HashMap<u32, Content>,
 }
 
-/// Gives what is already known of a file, asked in ascending path order.
-pub(super) type Known<'a> = dyn FnMut(&str, &FileStat) -> Result<Option<Content>> + 'a;
+/// Most files whose claimed content is kept in mind; others are cut again, which costs time only.
+const CLAIMS_MAX: usize = 64 << 10;
+
+/// What is known of a file before it is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Known {
+    /// It need not be read.
+    Is(Content),
+    /// It was so when it was last read.
+    Was(Content),
+}
+
+/// Gives what is known of a file, asked in ascending path order.
+pub(super) type Ask<'a> = dyn FnMut(&str, &FileStat) -> Result<Option<Known>> + 'a;
 
 impl Tree {
     /// Scans `root`; what `known` says of a file is not read again.
-    pub fn scan(root: &Root, options: &Options, known: &mut Known<'_>) -> Result<Self> {
+    pub fn scan(root: &Root, options: &Options, known: &mut Ask<'_>) -> Result<Self> {
         let progress = &options.progress;
         for counter in [&progress.files_total, &progress.files_done, &progress.bytes_total, &progress.bytes_done] {
             counter.store(0, Relaxed);
@@ -159,14 +174,14 @@ impl Tree {
     }
 
     /// Gives what this tree knows, to a scan of the same folder.
-    pub fn known(&self) -> impl FnMut(&str, &FileStat) -> Result<Option<Content>> + '_ {
+    pub fn known(&self) -> impl FnMut(&str, &FileStat) -> Result<Option<Known>> + '_ {
         let mut next = 0;
         move |path, stat| {
             while next < self.items.len() && compare_paths(self.items.path(next), path).is_lt() {
                 next += 1;
             }
             let same = next < self.items.len() && self.items.path(next) == path && self.items.stat(next) == Some(stat);
-            Ok(if same { self.contents[next as usize] } else { None })
+            Ok(if same { self.contents[next as usize].map(Known::Is) } else { None })
         }
     }
 
@@ -202,7 +217,7 @@ struct Scan<'a, 'k> {
     tree: Tree,
     check: PlatformCheck,
     progress: &'a Progress,
-    known: &'a mut Known<'k>,
+    known: &'a mut Ask<'k>,
 }
 
 impl Visitor for Scan<'_, '_> {
@@ -218,10 +233,16 @@ impl Visitor for Scan<'_, '_> {
             FoundKind::File(stat) => {
                 self.progress.files_total.fetch_add(1, Relaxed);
                 self.progress.bytes_total.fetch_add(stat.size, Relaxed);
-                content = (self.known)(found.path, &stat)?;
-                if content.is_some() {
-                    self.progress.files_done.fetch_add(1, Relaxed);
-                    self.progress.bytes_done.fetch_add(stat.size, Relaxed);
+                match (self.known)(found.path, &stat)? {
+                    Some(Known::Is(known)) => {
+                        content = Some(known);
+                        self.progress.files_done.fetch_add(1, Relaxed);
+                        self.progress.bytes_done.fetch_add(stat.size, Relaxed);
+                    }
+                    Some(Known::Was(claimed)) if claimed.chunks > 1 && self.tree.claims.len() < CLAIMS_MAX => {
+                        self.tree.claims.insert(self.tree.items.len() - 1, claimed);
+                    }
+                    _ => {}
                 }
             }
             FoundKind::Symlink(target) => {

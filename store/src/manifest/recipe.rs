@@ -1,5 +1,7 @@
 //! Recipes: the chunk list of a file with several chunks, as a tree of pages of at most [`PAGE_LINES_MAX`] lines.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::chunk::record::ChunkLine;
@@ -138,6 +140,21 @@ pub fn walk(
     page: &mut dyn FnMut(ChunkId) -> Result<Bytes>,
     line: &mut dyn FnMut(ChunkLine) -> Result<()>,
 ) -> Result<()> {
+    walk_in(digest, size, chunks, 0..u64::MAX, page, &mut |_, chunk| line(chunk))
+}
+
+/// As [`walk`] for the chunks that begin in `range` alone, each with the byte where it begins; only pages that list such are fetched.
+///
+/// # Errors
+/// As [`walk`].
+pub fn walk_in(
+    digest: FileDigest,
+    size: u64,
+    chunks: u32,
+    range: Range<u64>,
+    page: &mut dyn FnMut(ChunkId) -> Result<Bytes>,
+    line: &mut dyn FnMut(u64, ChunkLine) -> Result<()>,
+) -> Result<()> {
     let root = PageLine { id: digest.into(), bytes: size, chunks };
     if chunks == 0 {
         return if size == 0 && digest == FileDigest::empty() {
@@ -146,30 +163,33 @@ pub fn walk(
             Err(damaged(root.id, "no chunk, yet not empty"))
         };
     }
-    let mut left = size;
-    let mut give = |chunk: &PageLine, last: bool| {
-        left = left.checked_sub(chunk.bytes).ok_or_else(|| damaged(root.id, "its chunks are longer than the file"))?;
-        let len = chunk_len(chunk, last)?;
-        line(ChunkLine { id: chunk.id, len })
-    };
     if chunks == 1 {
-        return give(&root, true);
+        let len = chunk_len(&root, true)?;
+        return if range.contains(&0) { line(0, ChunkLine { id: root.id, len }) } else { Ok(()) };
     }
     let height = height_of(chunks);
     // The open page of each level, highest first: its lines still to be walked, last first.
     let mut open = vec![(height, read_page(&root, height, page)?)];
-    let mut seen = 0;
+    let (mut at, mut seen) = (0_u64, 0);
     while let Some((level, lines)) = open.last_mut() {
         let Some(next) = lines.pop() else {
             open.pop();
             continue;
         };
+        let begin = at;
+        let end = at.checked_add(next.bytes).filter(|end| *end <= size);
+        let end = end.ok_or_else(|| damaged(root.id, "its chunks are longer than the file"))?;
         if *level == 0 {
-            seen += 1;
-            give(&next, seen == chunks)?;
-        } else {
+            (at, seen) = (end, seen + 1);
+            let len = chunk_len(&next, seen == chunks)?;
+            if range.contains(&begin) {
+                line(begin, ChunkLine { id: next.id, len })?;
+            }
+        } else if begin < range.end && end > range.start {
             let level = *level - 1;
             open.push((level, read_page(&next, level, page)?));
+        } else {
+            (at, seen) = (end, seen + next.chunks);
         }
     }
     Ok(())

@@ -17,7 +17,7 @@ fn open_and_sealed_pack_and_run_are_golden() {
     let sealed = names_in(&dir.path().join("packs"));
     assert_eq!(
         sealed,
-        ["8717a0f89b01b643b36e0fc74c0caa784e1a63f5ea66e88f11619933cc5dedf8.pack"],
+        ["3a2452693b1ef43cbc50780620e7cf2f9261acd044c7847b1786aa821b09d0f9.pack"],
         "the name is part of the format"
     );
     assert_golden("pack-sealed-v1.bin", &fs::read(dir.path().join("packs").join(&sealed[0])).unwrap());
