@@ -194,8 +194,10 @@ mod tests {
 
     fn claims_of(bytes: &[u8], from: usize) -> Claims {
         let ranges = cut::cut(bytes).filter(|range| range.start >= from);
-        let line =
-            |range: std::ops::Range<usize>| ChunkLine { id: ChunkId::of_content(&bytes[range.clone()]), len: range.len() as u32 };
+        let line = |range: std::ops::Range<usize>| ChunkLine {
+            id: ChunkId::of_content(&bytes[range.clone()]),
+            len: u32::try_from(range.len()).unwrap(),
+        };
         let lines: Vec<_> = ranges.map(line).collect();
         Claims { at: bytes.len() - lines.iter().map(|line| line.len as usize).sum::<usize>(), lines }
     }
