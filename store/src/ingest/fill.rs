@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
+use super::segment::CHUNK_HELD_BYTES;
 use crate::chunk::record::{RECORD_CHUNKS_MAX, RECORD_RAW_BYTES_MAX};
 use crate::chunk::{ChunkKind, VerifiedChunk};
 use crate::error::Result;
@@ -34,6 +35,11 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// Bytes that are kept in memory for it.
+    pub fn held_bytes(&self) -> usize {
+        self.raw_bytes + self.chunks.len() * CHUNK_HELD_BYTES
+    }
+
     fn new(kind: ChunkKind) -> Self {
         Self { kind, chunks: Vec::new(), raw_bytes: 0 }
     }

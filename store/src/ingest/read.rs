@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 
+use super::items::Items;
 use super::pool::{Buffer, Pool};
-use super::segment::{FoundChunk, Has, SEGMENT_BYTES, SEGMENT_READ_BYTES_MAX, Segment, detach_few, lacking_bytes};
+use super::segment::{
+    CHUNK_HELD_BYTES, FoundChunk, Has, SEGMENT_BYTES, SEGMENT_READ_BYTES_MAX, Segment, detach_few, lacking_bytes,
+};
 use super::source::{FileStat, Root};
-use super::tree::Items;
 use crate::chunk::cut;
 use crate::error::{At, Result};
 use crate::fsx;
@@ -40,10 +42,10 @@ pub(super) enum Piece {
 }
 
 impl Piece {
-    /// Raw bytes that are kept in memory for it.
+    /// Bytes that are kept in memory for it.
     pub fn held_bytes(&self) -> usize {
         match self {
-            Self::Batch(batch) => lacking_bytes(&batch.chunks),
+            Self::Batch(batch) => lacking_bytes(&batch.chunks) + batch.chunks.len() * CHUNK_HELD_BYTES,
             Self::Segment { segment, .. } => segment.as_ref().map_or(0, Segment::held_bytes),
         }
     }

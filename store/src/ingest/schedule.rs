@@ -11,11 +11,12 @@ use bytes::Bytes;
 
 use super::fill::Run;
 use super::read::{Piece, SMALL_BYTES_MAX, Source, segments_of};
-use super::segment::{SEGMENT_BYTES, SEGMENT_READ_BYTES_MAX};
+use super::segment::{CHUNK_HELD_BYTES, SEGMENT_BYTES, SEGMENT_READ_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
+use crate::spill::Words;
 
-/// Most raw bytes between being read and being appended; the piece that everything waits for may pass it.
+/// Most bytes held between being read and being appended; the piece that everything waits for may pass it.
 const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
 /// Most files of one read task.
 const BATCH_FILES_MAX: usize = 4096;
@@ -35,7 +36,8 @@ pub(super) struct Encoded {
     /// The record, in parts.
     pub record: Vec<Bytes>,
     pub ids: Vec<ChunkId>,
-    pub raw_bytes: usize,
+    /// Bytes that were held for its chunks until it is appended.
+    pub held_bytes: usize,
 }
 
 /// Something for the appender to do.
@@ -74,7 +76,7 @@ struct State {
 pub(super) struct Schedule<'a> {
     source: &'a Source<'a>,
     /// Item numbers in layout order.
-    order: &'a [u32],
+    order: &'a Words<1>,
     state: Mutex<State>,
     for_workers: Condvar,
     for_appender: Condvar,
@@ -82,14 +84,14 @@ pub(super) struct Schedule<'a> {
 
 impl<'a> Schedule<'a> {
     /// Plans reading the files `order`.
-    pub fn new(source: &'a Source<'a>, order: &'a [u32]) -> Self {
+    pub fn new(source: &'a Source<'a>, order: &'a Words<1>) -> Self {
         let (for_workers, for_appender) = (Condvar::new(), Condvar::new());
         Self { source, order, state: Mutex::default(), for_workers, for_appender }
     }
 
     /// About how many tasks there are at least: more workers would have nothing to do.
     pub fn tasks_min(&self) -> usize {
-        let bytes: u64 = self.order.iter().map(|&item| self.source.size(item)).sum();
+        let bytes: u64 = self.order.from(0).map(|[item]| self.source.size(item)).sum();
         let by_bytes = usize::try_from(bytes / SMALL_BYTES_MAX).unwrap_or(usize::MAX);
         by_bytes.max(self.order.len() / BATCH_FILES_MAX).saturating_add(1)
     }
@@ -118,7 +120,7 @@ impl<'a> Schedule<'a> {
 
     /// Takes the next read task if the limit allows it.
     fn read_task(&self, state: &mut State) -> Option<Task> {
-        let &first = self.order.get(state.handed)?;
+        let [first] = self.order.get(state.handed)?;
         let number = state.next_read;
         let size = self.source.size(first);
         let task = if size > SMALL_BYTES_MAX {
@@ -143,18 +145,21 @@ impl<'a> Schedule<'a> {
     /// Finds the end of the small files that are read together from place `start` on.
     fn batch_end(&self, start: usize) -> usize {
         let mut bytes = 0;
-        let fits = |item: &&u32| {
-            bytes += self.source.size(**item);
+        let fits = |[item]: &[u32; 1]| {
+            bytes += self.source.size(*item);
             bytes <= SMALL_BYTES_MAX
         };
-        start + self.order[start..].iter().take(BATCH_FILES_MAX).take_while(fits).count()
+        start + self.order.from(start).take(BATCH_FILES_MAX).take_while(fits).count()
     }
 
     /// The bytes that a read task has reserved.
     fn reserved(&self, task: &Task) -> usize {
         let bytes = match task {
             Task::Encode(..) => 0,
-            Task::Small(_, range) => self.order[range.clone()].iter().map(|&item| self.source.size(item)).sum(),
+            Task::Small(_, range) => {
+                let items = self.order.from(range.start).take(range.len());
+                items.map(|[item]| self.source.size(item) + CHUNK_HELD_BYTES as u64).sum()
+            }
             Task::Segment(_, item, segment) => self.source.size(*item) - segment * SEGMENT_BYTES as u64,
         };
         usize::try_from(bytes).unwrap_or(usize::MAX).min(SEGMENT_READ_BYTES_MAX)
@@ -186,12 +191,12 @@ impl<'a> Schedule<'a> {
         self.for_appender.notify_one();
     }
 
-    /// Says that `bytes` raw bytes are held that no read task brought.
+    /// Says that `bytes` are held that no read task brought.
     pub fn hold(&self, bytes: usize) {
         self.lock().in_flight += bytes;
     }
 
-    /// Says that `bytes` raw bytes are held no longer.
+    /// Says that `bytes` are held no longer.
     pub fn release(&self, bytes: usize) {
         self.lock().in_flight -= bytes;
         self.for_workers.notify_all();
