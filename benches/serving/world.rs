@@ -136,7 +136,7 @@ fn records(version: &Version) -> Result<Vec<Record>> {
     let placed = layout.files().filter_map(|placed| {
         let path = version.manifest.path_of(placed.entry);
         let size = SIZES.iter().find(|size| path.split('-').next() == Some(size.name))?;
-        Some(Record { size: size.name, ordinals: layout.ordinals_of(placed.entry)? })
+        Some(Record { size: size.name, ordinals: placed.ordinals() })
     });
     Ok(placed.collect())
 }

@@ -34,6 +34,18 @@ pub fn is_temp(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes()))
 }
 
+/// Creates a file in the folder `dir` that has no name and is gone when it is closed, to be read and written.
+///
+/// # Errors
+/// I/O.
+pub fn unnamed(dir: &Path) -> Result<File> {
+    let path = temp_beside(&dir.join("unnamed"));
+    let _ = fs::remove_file(&path); // as in `write_replacing`
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).at("create", &path)?;
+    fs::remove_file(&path).at("remove", &path)?;
+    Ok(file)
+}
+
 /// Returns the bytes that this user can still write to the file system of `path`; `None` where the system does not tell.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ pub mod manifest;
 mod map;
 pub mod pack;
 pub mod restore;
+mod spill;
 pub mod store;
 pub mod upkeep;
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use consign_store::error::At as _;
 use consign_store::manifest::ManifestFile;
+use consign_store::restore::Seed;
 use consign_store::{FileDigest, ManifestId, delta, fsx};
 
 use super::content::{Content, counted, sole};
@@ -84,7 +85,9 @@ impl Content {
     /// How long patches under construction are worth waiting for.
     pub(super) fn patience(&self, choice: Choice<'_>) -> Duration {
         let seed = self.seeds.first().filter(|_| !choice.terms.urgent);
-        let changed = seed.map_or(0, |seed| delta::changed_bytes(&seed.manifest, self.assembly.manifest()));
+        // Where it cannot be counted, nothing is waited for.
+        let changed = |seed: &Seed| delta::changed_bytes(&seed.manifest, self.assembly.manifest()).unwrap_or(0);
+        let changed = seed.map_or(0, changed);
         choice.terms.patience(choice.prefer, changed, choice.rate.bytes_per_sec())
     }
 

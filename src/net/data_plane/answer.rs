@@ -26,6 +26,9 @@ const BASE_WINDOW_BYTES_MAX: usize = 64 << 20;
 /// Smallest window of zstd, as a power of two.
 const WINDOW_LOG_MIN: u32 = 10;
 
+/// Bytes that the level by itself finds repetitions in; of a longer base it would see little.
+const NEAR_BYTES_MAX: usize = 4 << 20;
+
 enum Part {
     Bytes(Bytes),
     /// Everything was sent; a stream without it was cut off.
@@ -130,7 +133,9 @@ fn encode_manifest(bytes: &[u8], prefix: &[u8], parts: &mut dyn Write) -> io::Re
     let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(parts, LEVEL, prefix)?;
     encoder.set_pledged_src_size(Some(bytes.len() as u64))?;
     if !prefix.is_empty() {
-        encoder.window_log((prefix.len() + bytes.len()).next_power_of_two().trailing_zeros().max(WINDOW_LOG_MIN))?;
+        let window = (prefix.len() + bytes.len()).next_power_of_two();
+        encoder.window_log(window.trailing_zeros().max(WINDOW_LOG_MIN))?;
+        encoder.long_distance_matching(window > NEAR_BYTES_MAX)?;
     }
     encoder.write_all(bytes)?;
     encoder.finish()?.flush()
@@ -163,4 +168,24 @@ pub(super) fn records(mut records: WireStream, outlet: &Outlet) -> Result<()> {
         outlet.send(record)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_change_of_a_long_manifest_costs_little() {
+        let mut state = 7_u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56).to_le_bytes()[0]
+        };
+        let base: Vec<u8> = (0..2 * NEAR_BYTES_MAX).map(|_| noise()).collect();
+        let mut next = base.clone();
+        next.splice(NEAR_BYTES_MAX..NEAR_BYTES_MAX + 10, *b"something else");
+        let mut counted = Counted(0);
+        encode_manifest(&next, &base, &mut counted).unwrap();
+        assert!(counted.0 < 4 << 10, "{} bytes", counted.0);
+    }
 }

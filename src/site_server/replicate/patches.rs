@@ -28,7 +28,7 @@ impl Job {
     pub(super) async fn patches(&self, client: &Client, manifest: &Arc<ManifestFile>) -> Result<()> {
         let Some(base) = self.base().await.filter(|base| base.id() != manifest.id()) else { return Ok(()) };
         let pair = (base.id(), manifest.id());
-        let patience = patience(self.core.prefer, delta::changed_bytes(&base, manifest), self.core.rate.bytes_per_sec());
+        let patience = patience(self.core.prefer, delta::changed_bytes(&base, manifest)?, self.core.rate.bytes_per_sec());
         self.set(CodebaseState::Fetching { done_bytes: 0, total_bytes: self.assigned.info.bytes })?;
         let tell = |until: Millis| tracing::info!(until = until.to_rfc3339(), "waiting for patches that the hub builds");
         let set = match await_patches(client, pair.0, pair.1, patience, tell).await {

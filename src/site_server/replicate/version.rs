@@ -100,7 +100,7 @@ impl Job {
         if blocking::run("looking for what is here", move || is_whole(&core.store, id)).await?? {
             return Ok(());
         }
-        self.core.reserve(&self.plane, &self.assigned, delta::changed_bytes(&base, manifest)).await
+        self.core.reserve(&self.plane, &self.assigned, delta::changed_bytes(&base, manifest)?).await
     }
 
     async fn recipes(&self, client: &Client, manifest: &Arc<ManifestFile>) -> Result<()> {

@@ -23,29 +23,27 @@ impl Views {
 
     /// Begins a content.
     pub(super) fn begin(&self) -> Result<ViewWriter> {
-        let path = fsx::temp_beside(&self.0.join("view"));
-        let file = File::options().read(true).write(true).create_new(true).open(&path).at("create", &path)?;
-        std::fs::remove_file(&path).at("remove", &path)?;
-        Ok(ViewWriter { path, file: BufWriter::with_capacity(WRITE_BYTES, file) })
+        let file = BufWriter::with_capacity(WRITE_BYTES, fsx::unnamed(&self.0)?);
+        Ok(ViewWriter { folder: self.0.clone(), file })
     }
 }
 
 /// A content that is being written.
 pub(super) struct ViewWriter {
-    path: PathBuf,
+    folder: PathBuf,
     file: BufWriter<File>,
 }
 
 impl ViewWriter {
     /// Appends `bytes`.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).at("write", &self.path)
+        self.file.write_all(bytes).at("write a temporary file in", &self.folder)
     }
 
     /// Ends the content and maps it: nobody else can open its file.
     pub(super) fn finish(self) -> Result<ReadOnlyMap> {
-        let Self { path, file } = self;
-        let file = file.into_inner().map_err(std::io::IntoInnerError::into_error).at("write", &path)?;
-        ReadOnlyMap::open(&file).at("map", &path)
+        let Self { folder, file } = self;
+        let file = file.into_inner().map_err(std::io::IntoInnerError::into_error).at("write a temporary file in", &folder)?;
+        ReadOnlyMap::open(&file).at("map a temporary file in", &folder)
     }
 }

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::contents::Content;
 use super::segment::{CHUNK_HELD_BYTES, Claims};
-use super::tree::Content;
 use crate::chunk::record::{RECORD_CHUNKS_MAX, RECORD_RAW_BYTES_MAX};
 use crate::chunk::{ChunkKind, VerifiedChunk};
 use crate::error::Result;

@@ -1,6 +1,8 @@
 //! Ingest: source folder → records and manifest in a store, in background workers, never a mixed version.
 
+mod contents;
 mod fill;
+mod items;
 mod output;
 mod pipeline;
 mod pool;
@@ -17,13 +19,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use self::contents::Content;
 use self::fill::Sink;
 use self::pipeline::Counts;
 use self::source::{FileStat, Root};
 use self::stat_cache::StatCache;
-use self::tree::{Ask, Content, Known, Tree};
+use self::tree::{Ask, Known, Tree};
 use crate::chunk::ChunkKind;
 use crate::error::{Error, Result};
+use crate::fsx;
 use crate::id::{ChunkId, ManifestId};
 use crate::manifest::path::{Platforms, refused};
 use crate::manifest::{ChunkTable, Layout, ManifestFile, recipe};
@@ -129,9 +133,10 @@ pub fn ingest(store: &Store, source: &Path, options: &Options) -> Result<Ingeste
     };
     let mut counts = Counts::default();
     let mut sink = Sink::Store(store);
-    let tree = read_until_stable(&root, options, &mut sink, &mut known, &mut counts)?;
+    let folder = output::work_folder(store)?;
+    let tree = read_until_stable(&root, options, &folder, &mut sink, &mut known, &mut counts)?;
     let files = counts;
-    let written = output::store_manifest(store, &tree, options.threads(), &mut counts)?;
+    let written = output::store_manifest(store, &folder, &tree, options.threads(), &mut counts)?;
     store.sync()?;
     if let Some(path) = &options.stat_cache {
         stat_cache::write(path, &tree, options.now_unix_nanos)?;
@@ -158,7 +163,8 @@ pub fn ingest(store: &Store, source: &Path, options: &Options) -> Result<Ingeste
 pub fn survey(source: &Path, options: &Options, manifest_out: &Path, table_out: &Path) -> Result<ManifestId> {
     let root = Root::open(source)?;
     let mut sink = Sink::Pages(HashMap::new());
-    let tree = read_until_stable(&root, options, &mut sink, &mut |_, _| Ok(None), &mut Counts::default())?;
+    let folder = fsx::folder_of(manifest_out);
+    let tree = read_until_stable(&root, options, folder, &mut sink, &mut |_, _| Ok(None), &mut Counts::default())?;
     let id = output::write_manifest(&tree, manifest_out, options.threads())?.id;
     let manifest = ManifestFile::open(manifest_out, id)?;
     let layout = Layout::of(&manifest)?;
@@ -168,15 +174,16 @@ pub fn survey(source: &Path, options: &Options, manifest_out: &Path, table_out: 
     Ok(id)
 }
 
-/// Scans and reads `root` until a scan after the reading finds everything as it was read.
+/// Scans and reads `root` until a scan after the reading finds everything as it was read; puts down what is much in `folder`.
 fn read_until_stable(
     root: &Root,
     options: &Options,
+    folder: &Path,
     sink: &mut Sink<'_>,
     known: &mut Ask<'_>,
     counts: &mut Counts,
 ) -> Result<Tree> {
-    let mut tree = Tree::scan(root, options, known)?;
+    let mut tree = Tree::scan(root, options, folder, known)?;
     for round in 0.. {
         let noticed = pipeline::run(root, &mut tree, sink, options.threads(), &options.progress, counts)?;
         let change = if noticed.is_some() { noticed } else { tree.changed(root, options)? };
@@ -184,7 +191,7 @@ fn read_until_stable(
         if round == REREADS_MAX {
             return Err(Error::Unstable { path: root.full(&change.path), why: change.why.into() });
         }
-        let again = Tree::scan(root, options, &mut tree.known())?;
+        let again = Tree::scan(root, options, folder, &mut tree.known())?;
         tree = again;
     }
     Ok(tree)
@@ -245,9 +252,9 @@ mod tests {
             Ok(None)
         };
         let mut sink = Sink::Pages(HashMap::new());
-        let tree = read_until_stable(&root, &options(), &mut sink, &mut known, &mut Counts::default()).unwrap();
+        let tree = read_until_stable(&root, &options(), dir.path(), &mut sink, &mut known, &mut Counts::default()).unwrap();
         let items = &tree.items;
-        (0..items.len()).map(|n| (items.path(n).into(), items.stat(n).unwrap().size, tree.contents[n as usize])).collect()
+        (0..items.len()).map(|n| (items.path(n).into(), items.stat(n).unwrap().size, tree.content(n))).collect()
     }
 
     fn content(bytes: &[u8]) -> Content {
@@ -292,9 +299,11 @@ mod tests {
             let root = Root::open(&source).unwrap();
             let mut known = |path: &str, _: &FileStat| Ok(Some(Known::Was(claims[usize::from(path == "small")])));
             let mut counts = Counts::default();
-            let tree = read_until_stable(&root, &options(), &mut Sink::Store(&store), &mut known, &mut counts).unwrap();
-            assert_eq!(tree.claims.len(), 2);
-            assert_eq!(tree.contents, [Some(was(&changed)), Some(was(&changed[..500_000]))], "{at}");
+            let tree =
+                read_until_stable(&root, &options(), dir.path(), &mut Sink::Store(&store), &mut known, &mut counts).unwrap();
+            assert!((0..2).all(|item| tree.claims.get(item).is_some()));
+            let read = [tree.content(0), tree.content(1)];
+            assert_eq!(read, [Some(was(&changed)), Some(was(&changed[..500_000]))], "{at}");
             assert_eq!(counts.new_chunks > 0, at != usize::MAX);
         }
     }

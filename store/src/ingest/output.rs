@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::Progress;
+use super::contents::Content;
 use super::fill::Sink;
 use super::pipeline::{self, Counts};
 use super::source::Root;
-use super::tree::{Content, Tree};
+use super::tree::Tree;
 use crate::error::{At, Error, Result};
 use crate::fsx;
 use crate::id::ManifestId;
@@ -59,11 +60,16 @@ pub(super) fn write_manifest(tree: &Tree, path: &Path, workers: usize) -> Result
     written
 }
 
-/// Stores the manifest of `tree`.
-pub(super) fn store_manifest(store: &Store, tree: &Tree, workers: usize, counts: &mut Counts) -> Result<Written> {
+/// Makes the folder for temporary files of `store`, and clears it.
+pub(super) fn work_folder(store: &Store) -> Result<PathBuf> {
     let folder = store.dir().join("tmp");
     fs::create_dir_all(&folder).at("create folder", &folder)?;
     remove_stale(&folder)?;
+    Ok(folder)
+}
+
+/// Stores the manifest of `tree`, which is written to a file in `folder` first.
+pub(super) fn store_manifest(store: &Store, folder: &Path, tree: &Tree, workers: usize, counts: &mut Counts) -> Result<Written> {
     let temp = fsx::temp_beside(&folder.join("manifest"));
     let written = write_into(tree, &temp, &mut Sink::Store(store), workers, counts);
     let removed = fs::remove_file(&temp).at("remove", &temp);
@@ -103,7 +109,7 @@ fn write_into(tree: &Tree, path: &Path, sink: &mut Sink<'_>, workers: usize, cou
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let mut single = Tree::of_file(&folder, name)?;
     let change = pipeline::run(&folder, &mut single, sink, workers, &Progress::default(), counts)?;
-    let content = single.contents.first().copied().flatten().filter(|_| change.is_none());
+    let content = single.content(0).filter(|_| change.is_none());
     let Content { digest, .. } = content
         .ok_or_else(|| Error::Unstable { path: path.to_path_buf(), why: "the manifest was changed by somebody else".into() })?;
     Ok(Written { id: digest.into(), sha256: out.sha256.finalize().into(), len: out.len, totals })

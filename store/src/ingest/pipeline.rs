@@ -1,20 +1,24 @@
 //! The pipeline: workers read and encode, the caller's thread takes everything back in order and appends.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
 use super::Progress;
+use super::contents::{Content, ContentsWriter};
 use super::fill::{Filler, Sink};
+use super::items::Items;
 use super::pool::Pool;
 use super::read::{Batch, Piece, Source, segments_of};
 use super::schedule::{Encoded, Event, Schedule, Task};
 use super::segment::{CHUNK_HELD_BYTES, Claims, FoundChunk, Has, Segment};
 use super::source::Root;
-use super::tree::{Change, Content, Tree};
+use super::tree::{Change, Tree};
 use crate::chunk::encoder::Encoder;
 use crate::error::{Error, Result};
-use crate::manifest::layout::sort_by_likeness;
+use crate::manifest::layout::sorted_by_likeness;
 use crate::manifest::recipe::RecipeBuilder;
+use crate::spill::Words;
 
 /// What a run of the pipeline counted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,19 +41,19 @@ pub(super) fn run(
     progress: &Progress,
     counts: &mut Counts,
 ) -> Result<Option<Change>> {
-    let mut order = tree.unread();
-    let items = &tree.items;
-    sort_by_likeness(&mut order, |number| items.path(number));
+    let (items, folder) = (&tree.items, &tree.folder);
+    let order = sorted_by_likeness(tree.unread(), |number| items.path(number), folder)?;
+    let mut contents = ContentsWriter::in_folder(folder);
     let has = sink.has();
     let (claimed, lines) = (&tree.claims, sink.lines());
     let claims = |item: u32, range| {
-        let claimed = claimed.get(&item).zip(items.stat(item));
-        claimed.map_or_else(Claims::default, |(content, stat)| lines(stat.size, *content, range))
+        let claimed = claimed.get(item).zip(items.stat(item));
+        claimed.map_or_else(Claims::default, |(content, stat)| lines(stat.size, content, range))
     };
     let source = Source { root, items, pool: Pool::default(), has: &has, claims: &claims };
     let schedule = Schedule::new(&source, &order);
     let workers = workers.min(schedule.tasks_min());
-    thread::scope(|scope| {
+    let change = thread::scope(|scope| {
         for number in 0..workers {
             let builder = thread::Builder::new().name(format!("ingest-{number}"));
             let worker = || work(&source, &order, &schedule, progress);
@@ -59,7 +63,7 @@ pub(super) fn run(
         }
         let mut appender = Appender {
             schedule: &schedule,
-            contents: &mut tree.contents,
+            contents: &mut contents,
             items,
             sink,
             progress,
@@ -75,7 +79,9 @@ pub(super) fn run(
         let change = appender.change;
         schedule.stop(None);
         done.map(|()| change)
-    })
+    })?;
+    tree.read = contents.finish(&tree.folder)?;
+    Ok(change)
 }
 
 /// Stops everything when a worker ends in a panic, so that nobody waits for it for ever.
@@ -89,7 +95,7 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-fn work(source: &Source<'_>, order: &[u32], schedule: &Schedule<'_>, progress: &Progress) {
+fn work(source: &Source<'_>, order: &Words<1>, schedule: &Schedule<'_>, progress: &Progress) {
     let _guard = StopOnPanic(schedule);
     let mut encoder = match Encoder::new() {
         Ok(encoder) => encoder,
@@ -102,24 +108,29 @@ fn work(source: &Source<'_>, order: &[u32], schedule: &Schedule<'_>, progress: &
     }
 }
 
-fn perform(task: Task, source: &Source<'_>, order: &[u32], schedule: &Schedule<'_>, encoder: &mut Encoder) -> Result<()> {
+fn perform(task: Task, source: &Source<'_>, order: &Words<1>, schedule: &Schedule<'_>, encoder: &mut Encoder) -> Result<()> {
     match task {
         Task::Encode(number, run) => {
             let record = encoder.encode(run.kind, &run.chunks)?;
             let ids = run.chunks.iter().map(crate::chunk::VerifiedChunk::id).collect();
             schedule.encoded(number, Encoded { record, ids, held_bytes: run.held_bytes() });
         }
-        Task::Small(number, ref range) => schedule.read(&task, number, source.read_small(&order[range.clone()])?),
+        Task::Small(number, ref range) => schedule.read(&task, number, source.read_small(&numbers(order, range))?),
         Task::Segment(number, item, segment) => schedule.read(&task, number, source.read_segment(item, segment)?),
     }
     Ok(())
 }
 
+/// The item numbers at the places `range`.
+fn numbers(order: &Words<1>, range: &Range<usize>) -> Vec<u32> {
+    order.from(range.start).take(range.len()).map(|[number]| number).collect()
+}
+
 /// Takes pieces and records back in order.
 struct Appender<'a, 's, 'k> {
     schedule: &'a Schedule<'a>,
-    items: &'a super::tree::Items,
-    contents: &'a mut Vec<Option<Content>>,
+    items: &'a Items,
+    contents: &'a mut ContentsWriter,
     sink: &'a mut Sink<'k>,
     progress: &'a Progress,
     counts: &'s mut Counts,
@@ -242,8 +253,7 @@ impl Appender<'_, '_, '_> {
         }
         self.progress.bytes_done.fetch_add(built.size, Relaxed);
         self.offer_pages(built.pages)?;
-        self.contents[item as usize] = Some(Content { digest: built.digest, chunks: built.chunks });
-        Ok(())
+        self.contents.push(item, Content { digest: built.digest, chunks: built.chunks })
     }
 
     fn offer_pages_of_file(&mut self) -> Result<()> {

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::ops::Range;
 
+use super::items::Items;
 use super::pool::{Buffer, Pool};
 use super::segment::{
     CHUNK_HELD_BYTES, Claims, FoundChunk, Has, SEGMENT_BYTES, SEGMENT_READ_BYTES_MAX, Segment, detach_few, lacking_bytes,
 };
 use super::source::{FileStat, Root};
-use super::tree::Items;
 use crate::chunk::cut;
 use crate::error::{At, Result};
 use crate::fsx;

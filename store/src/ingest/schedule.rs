@@ -14,6 +14,7 @@ use super::read::{Piece, SMALL_BYTES_MAX, Source, segments_of};
 use super::segment::{CHUNK_HELD_BYTES, SEGMENT_BYTES, SEGMENT_READ_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
+use crate::spill::Words;
 
 /// Most bytes held between being read and being appended; the piece that everything waits for may pass it.
 const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
@@ -75,7 +76,7 @@ struct State {
 pub(super) struct Schedule<'a> {
     source: &'a Source<'a>,
     /// Item numbers in layout order.
-    order: &'a [u32],
+    order: &'a Words<1>,
     state: Mutex<State>,
     for_workers: Condvar,
     for_appender: Condvar,
@@ -83,14 +84,14 @@ pub(super) struct Schedule<'a> {
 
 impl<'a> Schedule<'a> {
     /// Plans reading the files `order`.
-    pub fn new(source: &'a Source<'a>, order: &'a [u32]) -> Self {
+    pub fn new(source: &'a Source<'a>, order: &'a Words<1>) -> Self {
         let (for_workers, for_appender) = (Condvar::new(), Condvar::new());
         Self { source, order, state: Mutex::default(), for_workers, for_appender }
     }
 
     /// About how many tasks there are at least: more workers would have nothing to do.
     pub fn tasks_min(&self) -> usize {
-        let bytes: u64 = self.order.iter().map(|&item| self.source.size(item)).sum();
+        let bytes: u64 = self.order.from(0).map(|[item]| self.source.size(item)).sum();
         let by_bytes = usize::try_from(bytes / SMALL_BYTES_MAX).unwrap_or(usize::MAX);
         by_bytes.max(self.order.len() / BATCH_FILES_MAX).saturating_add(1)
     }
@@ -119,7 +120,7 @@ impl<'a> Schedule<'a> {
 
     /// Takes the next read task if the limit allows it.
     fn read_task(&self, state: &mut State) -> Option<Task> {
-        let &first = self.order.get(state.handed)?;
+        let [first] = self.order.get(state.handed)?;
         let number = state.next_read;
         let size = self.source.size(first);
         let task = if size > SMALL_BYTES_MAX {
@@ -144,11 +145,11 @@ impl<'a> Schedule<'a> {
     /// Finds the end of the small files that are read together from place `start` on.
     fn batch_end(&self, start: usize) -> usize {
         let mut bytes = 0;
-        let fits = |item: &&u32| {
-            bytes += self.source.size(**item);
+        let fits = |[item]: &[u32; 1]| {
+            bytes += self.source.size(*item);
             bytes <= SMALL_BYTES_MAX
         };
-        start + self.order[start..].iter().take(BATCH_FILES_MAX).take_while(fits).count()
+        start + self.order.from(start).take(BATCH_FILES_MAX).take_while(fits).count()
     }
 
     /// The bytes that a read task has reserved.
@@ -156,7 +157,8 @@ impl<'a> Schedule<'a> {
         let bytes = match task {
             Task::Encode(..) => 0,
             Task::Small(_, range) => {
-                self.order[range.clone()].iter().map(|&item| self.source.size(item) + CHUNK_HELD_BYTES as u64).sum()
+                let items = self.order.from(range.start).take(range.len());
+                items.map(|[item]| self.source.size(item) + CHUNK_HELD_BYTES as u64).sum()
             }
             Task::Segment(_, item, segment) => self.source.size(*item) - segment * SEGMENT_BYTES as u64,
         };

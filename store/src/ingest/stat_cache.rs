@@ -6,8 +6,9 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use super::contents::Content;
 use super::source::FileStat;
-use super::tree::{Content, Tree};
+use super::tree::Tree;
 use crate::chunk::fields;
 use crate::error::{At, Result};
 use crate::fsx;
@@ -122,7 +123,7 @@ fn write_lines(temp: &Path, tree: &Tree, now_unix_nanos: i128) -> Result<()> {
     let lines = || {
         (0..tree.items.len()).filter_map(|number| {
             let stat = tree.items.stat(number).filter(|stat| settled(stat))?;
-            Some((number, stat, tree.contents[number as usize]?))
+            Some((number, stat, tree.content(number)?))
         })
     };
     let mut header = [0; HEADER_BYTES];
@@ -158,13 +159,16 @@ fn write_lines(temp: &Path, tree: &Tree, now_unix_nanos: i128) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::contents::ContentsWriter;
+    use crate::ingest::items::ItemsWriter;
     use crate::ingest::walk::{Found, FoundKind};
 
     const STAT: FileStat = FileStat { size: 300_000, mtime: 1_700_000_000_123_456_789, ctime: -1, ino: 0x0123_4567_89ab_cdef };
 
     #[test]
     fn golden_bytes() {
-        let mut tree = Tree::default();
+        let dir = tempfile::tempdir().unwrap();
+        let (mut items, mut contents) = (ItemsWriter::in_folder(dir.path()), ContentsWriter::in_folder(dir.path()));
         let later = FileStat { mtime: 2_000_000_000_000_000_000, ..STAT };
         let found = [
             ("folder", 0o755, FoundKind::Folder),
@@ -173,12 +177,15 @@ mod tests {
             ("folder/ä", 0o755, FoundKind::File(FileStat { size: 0, ..STAT })),
         ];
         for (path, mode, kind) in found {
-            tree.items.push(&Found { path, mode, kind }).unwrap();
+            items.push(&Found { path, mode, kind }).unwrap();
         }
         let content = Content { digest: FileDigest([7; 32]), chunks: 5 };
         let empty = Content { digest: FileDigest::empty(), chunks: 0 };
-        tree.contents = vec![None, Some(content), Some(content), Some(empty)];
-        let dir = tempfile::tempdir().unwrap();
+        for (item, content) in [(3, empty), (1, content), (2, content)] {
+            contents.push(item, content).unwrap();
+        }
+        let (items, read) = (items.finish().unwrap(), contents.finish(dir.path()).unwrap());
+        let tree = Tree { items, read, ..Tree::default() };
         let path = dir.path().join("stat-cache");
         write(&path, &tree, i128::from(later.mtime)).unwrap();
         crate::golden::assert_same("stat-cache-v1.bin", &path);

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -11,6 +12,7 @@ use rustix::fs::Dir;
 use super::source::{FileStat, Root};
 use crate::error::{At, Error, Result};
 use crate::manifest::path::{self, compare_paths, refused};
+use crate::spill::{self, Spill, SpillWriter, Words, WordsWriter};
 
 /// Most folders listed ahead; each may hold a file descriptor.
 const FOLDERS_AHEAD_MAX: usize = 64;
@@ -42,11 +44,12 @@ pub(super) trait Visitor {
     fn found(&mut self, found: Found<'_>) -> Result<()>;
 }
 
-/// The names in one folder, sorted bytewise; lean, because one folder may hold a million.
+/// The names in one folder, sorted bytewise; of a fixed size in memory, because one folder may hold a million.
 #[derive(Default)]
 pub(super) struct Names {
-    text: String,
-    spans: Vec<(u32, u8)>,
+    text: Spill,
+    /// Where each begins in the text, and its length.
+    spans: Words<2>,
 }
 
 impl Names {
@@ -57,13 +60,13 @@ impl Names {
 
     /// The name at `at`.
     pub fn get(&self, at: u32) -> &str {
-        let (start, len) = self.spans[at as usize];
-        &self.text[start as usize..start as usize + usize::from(len)]
+        let span = self.spans.get(at as usize).expect("callers ask for names that there are");
+        std::str::from_utf8(name_at(&self.text, span)).expect("written from a text")
     }
 
-    /// Reads the names in `folder`, which is at `path`.
-    fn read(root: &Root, folder: &OwnedFd, path: &str) -> Result<Self> {
-        let mut names = Self::default();
+    /// Reads the names in `folder`, which is at `path`; puts down what is much in `spill`.
+    fn read(root: &Root, folder: &OwnedFd, path: &str, spill: &Path) -> Result<Self> {
+        let (mut texts, mut spans) = (SpillWriter::in_folder(spill), WordsWriter::in_folder(spill));
         for entry in Dir::read_from(folder).at("read folder", root.full(path))? {
             let entry = entry.at("read folder", root.full(path))?;
             let name = entry.file_name().to_bytes();
@@ -73,16 +76,19 @@ impl Names {
             let joined = || [path.as_bytes(), name].join(&b"/"[..usize::from(!path.is_empty())]);
             let text = std::str::from_utf8(name).map_err(|_| refused(&joined(), "the name is not UTF-8; rename it"))?;
             let too_long = |_| refused(&joined(), "the name or its folder is too long");
-            let start = u32::try_from(names.text.len()).map_err(too_long)?;
+            let start = u32::try_from(texts.len()).map_err(too_long)?;
             let len = u8::try_from(text.len()).map_err(too_long)?;
-            names.text.push_str(text);
-            names.spans.push((start, len));
+            texts.push(text.as_bytes())?;
+            spans.push([start, len.into()])?;
         }
-        let Self { text, spans } = &mut names;
-        let of = |&(start, len): &(u32, u8)| &text.as_bytes()[start as usize..start as usize + usize::from(len)];
-        spans.sort_unstable_by(|a, b| of(a).cmp(of(b)));
-        Ok(names)
+        let text = texts.finish()?;
+        let spans = spill::sorted(spans.finish()?.from(0), |span| name_at(&text, span), spill)?;
+        Ok(Self { text, spans })
     }
+}
+
+fn name_at(text: &[u8], [start, len]: [u32; 2]) -> &[u8] {
+    &text[start as usize..start as usize + len as usize]
 }
 
 /// What a look at one name saw: permission bits and the rest.
@@ -104,15 +110,15 @@ struct Listing {
 
 /// The path of a folder, ordered as it is walked.
 #[derive(Clone, PartialEq, Eq)]
-struct Path(Box<str>);
+struct FolderPath(Box<str>);
 
-impl Ord for Path {
+impl Ord for FolderPath {
     fn cmp(&self, other: &Self) -> Ordering {
         compare_paths(&self.0, &other.0)
     }
 }
 
-impl PartialOrd for Path {
+impl PartialOrd for FolderPath {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -128,7 +134,7 @@ enum Stage {
 
 #[derive(Default)]
 struct State {
-    folders: BTreeMap<Path, Stage>,
+    folders: BTreeMap<FolderPath, Stage>,
     folders_ahead: usize,
     things_ahead: usize,
     /// Threads that wait: waking nobody would cost a system call.
@@ -139,6 +145,7 @@ struct State {
 /// A walk: one thread visits, others list the folders that it comes to next.
 struct Walk<'a> {
     root: &'a Root,
+    spill: &'a Path,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -153,9 +160,10 @@ impl Drop for EndOnDrop<'_, '_> {
     }
 }
 
-/// Walks the whole tree in path order, with `helpers` threads beside this one where there are folders in the folder. What vanishes during the walk is left out.
-pub(super) fn walk(root: &Root, helpers: usize, visitor: &mut dyn Visitor) -> Result<()> {
-    let walk = Walk { root, state: Mutex::default(), changed: Condvar::new() };
+/// Walks the whole tree in path order, with `helpers` threads beside this one where there are folders in the folder. What vanishes during the walk is left out,
+/// what is much put down in the folder `spill`.
+pub(super) fn walk(root: &Root, spill: &Path, helpers: usize, visitor: &mut dyn Visitor) -> Result<()> {
+    let walk = Walk { root, spill, state: Mutex::default(), changed: Condvar::new() };
     let first = walk.list(root.again()?, "")?;
     let helpers = helpers.min(walk.lock().folders.len());
     thread::scope(|scope| {
@@ -234,7 +242,7 @@ impl Walk<'_> {
 
     /// Takes the listing of the folder at `path`, which has been found.
     fn take(&self, path: &str) -> Result<Option<Listing>> {
-        let key = Path(path.into());
+        let key = FolderPath(path.into());
         let mut state = self.lock();
         while matches!(state.folders.get(&key), Some(Stage::Busy)) && !state.end {
             state = self.wait(state);
@@ -261,7 +269,7 @@ impl Walk<'_> {
         let mut state = self.lock();
         while !state.end {
             let may = state.folders_ahead < FOLDERS_AHEAD_MAX && state.things_ahead < THINGS_AHEAD_MAX;
-            let waiting = |(_, stage): &(&Path, &mut Stage)| matches!(stage, Stage::Waiting(_));
+            let waiting = |(_, stage): &(&FolderPath, &mut Stage)| matches!(stage, Stage::Waiting(_));
             let Some((path, next)) = (if may { state.folders.iter_mut().find(waiting) } else { None }) else {
                 state = self.wait(state);
                 continue;
@@ -286,7 +294,7 @@ impl Walk<'_> {
 
     /// Lists the folder at `path` and looks at what is in it.
     fn list(&self, folder: OwnedFd, path: &str) -> Result<Listing> {
-        let names = Names::read(self.root, &folder, path)?;
+        let names = Names::read(self.root, &folder, path, self.spill)?;
         let folder = Arc::new(folder);
         let mut seen = Vec::new();
         if names.len() as usize <= THINGS_LOOKED_AT_MAX {
@@ -299,7 +307,7 @@ impl Walk<'_> {
                 below.push_str(names.get(at));
                 let one = self.root.look(&folder, names.get(at), &below)?;
                 if matches!(one, Seen::Folder(_)) {
-                    found.push((Path(below.as_str().into()), Stage::Waiting(Arc::clone(&folder))));
+                    found.push((FolderPath(below.as_str().into()), Stage::Waiting(Arc::clone(&folder))));
                 }
                 seen.push(one);
             }
@@ -315,7 +323,7 @@ impl Walk<'_> {
 
 /// How many things of a listing count as listed ahead.
 fn things_in(listing: &Result<Option<Listing>>) -> usize {
-    if let Ok(Some(listing)) = listing { listing.names.spans.len() } else { 0 }
+    if let Ok(Some(listing)) = listing { listing.names.len() as usize } else { 0 }
 }
 
 /// Shows a visitor what is at `path`; says whether it is a folder.

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::chunk::{ChunkKind, VerifiedChunk};
 use crate::error::{At, Error, Result};
+use crate::fsx;
 use crate::id::{ChunkId, FileDigest, ManifestId};
 use crate::manifest::codec::{ManifestReader, Totals};
 use crate::manifest::entry::Entry;
@@ -15,17 +16,20 @@ use crate::manifest::path::compare_paths;
 use crate::manifest::recipe;
 use crate::manifest::wire::{self, EntryRef, KindRef};
 use crate::map::ReadOnlyMap;
+use crate::spill::{Words, WordsWriter};
 use crate::store::Store;
 
 /// Longest manifest, bytes; a store offset of an entry fits 32 bits.
 pub const MANIFEST_BYTES_MAX: u64 = u32::MAX as u64;
 
-/// A verified manifest on disk; random access by entry number (path order), small in memory: four bytes an entry.
+/// A verified manifest on disk; random access by entry number (path order), of a fixed size in memory.
 #[derive(Debug)]
 pub struct ManifestFile {
     id: ManifestId,
+    folder: PathBuf,
     map: ReadOnlyMap,
-    offsets: Vec<u32>,
+    /// Of each entry.
+    offsets: Words<1>,
     totals: Totals,
 }
 
@@ -42,13 +46,14 @@ impl ManifestFile {
             return Err(Error::damaged(format!("manifest {}", path.display()), format!("its bytes are not {id}")));
         }
         let mut reader = ManifestReader::new(&*map)?;
-        let mut offsets = Vec::new();
+        let folder = fsx::folder_of(path).to_owned();
+        let mut offsets = WordsWriter::in_folder(&folder);
         while let Some((offset, _)) = reader.next_ref()? {
-            offsets.push(u32::try_from(offset).map_err(|_| over_limit(id))?);
+            offsets.push([u32::try_from(offset).map_err(|_| over_limit(id))?])?;
         }
-        offsets.shrink_to_fit();
         let totals = reader.totals();
-        Ok(Self { id, map, offsets, totals })
+        drop(reader);
+        Ok(Self { id, folder, map, offsets: offsets.finish()?, totals })
     }
 
     /// Copies the manifest `id` out of `store` to `path` (by a temporary name and a rename) and opens it.
@@ -86,6 +91,11 @@ impl ManifestFile {
     #[must_use]
     pub fn id(&self) -> ManifestId {
         self.id
+    }
+
+    /// The folder that it lies in, and into which what is derived from it may be put down.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Returns the canonical bytes.
@@ -142,8 +152,7 @@ impl ManifestFile {
     /// Never for a number below `totals().entries`.
     #[must_use]
     pub fn path_of(&self, number: u32) -> &str {
-        let at = self.offsets[number as usize] as usize;
-        wire::path_of(&self.bytes()[at..])
+        wire::path_of(self.bytes_of(number))
     }
 
     /// Returns size, digest and chunk count of entry `number`; `None` for folders and links, and where there is no such entry: numbers that
@@ -188,8 +197,17 @@ impl ManifestFile {
     }
 
     fn entry_ref(&self, number: u32) -> EntryRef<'_> {
-        let at = self.offsets[number as usize] as usize;
-        wire::decode_again(&self.bytes()[at..]).expect("entries were checked when the manifest was opened")
+        wire::decode_again(self.bytes_of(number)).expect("entries were checked when the manifest was opened")
+    }
+
+    /// The bytes from entry `number` on.
+    fn bytes_of(&self, number: u32) -> &[u8] {
+        &self.bytes()[self.offset(number).expect("callers ask for entries that there are")..]
+    }
+
+    /// Where entry `number` lies.
+    fn offset(&self, number: u32) -> Option<usize> {
+        self.offsets.get(number as usize).map(|[at]| at as usize)
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::cmp::Ordering;
 use std::ops::Range;
+use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::manifest::file::ManifestFile;
-
-/// Marks an entry that is no file in [`Layout::places`]; entry numbers stay below 2³¹.
-const NO_PLACE: u32 = u32::MAX;
+use crate::spill::{self, Words, WordsWriter};
 
 /// One file's place in the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,18 +19,24 @@ pub struct Placed {
     pub chunks: u32,
 }
 
+impl Placed {
+    /// Ordinals of the file's chunks.
+    #[must_use]
+    pub fn ordinals(&self) -> Range<u32> {
+        self.first..self.first + self.chunks
+    }
+}
+
 /// Files of a manifest in likeness order with their chunk ordinals; computable by anyone from the manifest alone.
 ///
 /// The ordinal of a chunk is its position when the chunk lists of all files are joined in this order; repeated content has an ordinal
-/// each time. 8 bytes of memory a file and 4 bytes an entry.
+/// each time. 8 bytes a file, of which only a fixed part is in memory.
 #[derive(Debug)]
 pub struct Layout {
     /// Entry numbers of the files in likeness order.
-    order: Vec<u32>,
+    order: Words<1>,
     /// First ordinal of the file at the same position of `order`; one more at the end, the number of chunks.
-    firsts: Vec<u32>,
-    /// Position in `order` by entry number.
-    places: Vec<u32>,
+    firsts: Words<1>,
 }
 
 /// Compares two paths by likeness: (extension, file name, whole path), bytewise. The extension is what follows the last dot of the file
@@ -41,12 +46,13 @@ pub fn compare_likeness(a: &str, b: &str) -> Ordering {
     Parts::of(a).cmp(&Parts::of(b))
 }
 
-/// Sorts `numbers` by the likeness of the paths that `path_of` gives.
-pub(crate) fn sort_by_likeness<'a>(numbers: &mut Vec<u32>, path_of: impl Fn(u32) -> &'a str) {
-    // Taken apart once a path, not once a comparison.
-    let mut paths: Vec<_> = numbers.drain(..).map(|number| (Parts::of(path_of(number)), number)).collect();
-    paths.sort_unstable();
-    numbers.extend(paths.into_iter().map(|(_, number)| number));
+/// Sorts `numbers` by the likeness of the paths that `path_of` gives, which all differ; puts down what is much in `folder`.
+pub(crate) fn sorted_by_likeness<'a>(
+    numbers: impl Iterator<Item = u32>,
+    path_of: impl Fn(u32) -> &'a str,
+    folder: &Path,
+) -> Result<Words<1>> {
+    spill::sorted(numbers.map(|number| [number]), |[number]| Parts::of(path_of(number)), folder)
 }
 
 /// A path as it is compared by likeness.
@@ -95,27 +101,25 @@ impl Layout {
         let totals = manifest.totals();
         let over = |what: &str| Error::Limit { what: format!("manifest {} ({what})", manifest.id()), limit: "2³²".to_owned() };
         let entries = u32::try_from(totals.entries).map_err(|_| over("entries"))?;
-        let mut order = Vec::with_capacity(usize::try_from(totals.files).map_err(|_| over("files"))?);
-        order.extend((0..entries).filter(|&n| manifest.file_of(n).is_some()));
-        sort_by_likeness(&mut order, |number| manifest.path_of(number));
+        let folder = manifest.folder();
+        let files = (0..entries).filter(|&number| manifest.file_of(number).is_some());
+        let order = sorted_by_likeness(files, |number| manifest.path_of(number), folder)?;
 
-        let mut places = vec![NO_PLACE; entries as usize];
-        let mut firsts = Vec::with_capacity(order.len() + 1);
+        let mut firsts = WordsWriter::in_folder(folder);
         let mut next = 0_u32;
-        for (place, &entry) in (0_u32..).zip(&order) {
-            places[entry as usize] = place;
-            firsts.push(next);
+        for [entry] in order.from(0) {
+            firsts.push([next])?;
             let chunks = manifest.file_of(entry).map_or(0, |(_, _, chunks)| chunks);
             next = next.checked_add(chunks).ok_or_else(|| over("chunks"))?;
         }
-        firsts.push(next);
-        Ok(Self { order, firsts, places })
+        firsts.push([next])?;
+        Ok(Self { order, firsts: firsts.finish()? })
     }
 
     /// Number of chunks (ordinals run from 0 up to it).
     #[must_use]
     pub fn chunks(&self) -> u32 {
-        self.firsts.last().copied().unwrap_or(0)
+        self.first(self.order.len()).unwrap_or(0)
     }
 
     /// Number of files.
@@ -127,15 +131,19 @@ impl Layout {
     /// Says whether there is no file at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.order.len() == 0
     }
 
     /// Returns the file at `position` of the layout order; `None` past the end.
     #[must_use]
     pub fn at(&self, position: usize) -> Option<Placed> {
-        let entry = *self.order.get(position)?;
-        let first = self.firsts[position];
-        Some(Placed { entry, first, chunks: self.firsts[position + 1] - first })
+        let [entry] = self.order.get(position)?;
+        let first = self.first(position)?;
+        Some(Placed { entry, first, chunks: self.first(position + 1)? - first })
+    }
+
+    fn first(&self, position: usize) -> Option<u32> {
+        self.firsts.get(position).map(|[first]| first)
     }
 
     /// Iterates the files in layout order.
@@ -150,15 +158,7 @@ impl Layout {
             return None;
         }
         // The last file that starts at or before the ordinal: empty files before it start there too, but hold nothing.
-        self.at(self.firsts.partition_point(|&first| first <= ordinal) - 1)
-    }
-
-    /// Returns the ordinals of the file with entry number `entry`; `None` for folders and links.
-    #[must_use]
-    pub fn ordinals_of(&self, entry: u32) -> Option<Range<u32>> {
-        let place = *self.places.get(entry as usize)?;
-        let placed = self.at(place as usize)?;
-        Some(placed.first..placed.first + placed.chunks)
+        self.at(self.firsts.partition_point(|[first]| first <= ordinal) - 1)
     }
 }
 

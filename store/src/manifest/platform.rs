@@ -1,32 +1,33 @@
 //! Names that some operating system cannot hold, refused when a package is for that system.
 
+use std::path::Path;
+
 use unicode_normalization::UnicodeNormalization;
 
 use crate::error::Result;
 use crate::manifest::path::{Platform, Platforms, refused};
+use crate::spill::Keyed;
 
 /// Checks a tree's names folder by folder against the systems a package is for.
 ///
-/// Two paths that fold to the same one differ first in two siblings, so a folder at a time is enough; what is kept in memory is eight bytes
-/// for each name of one folder.
+/// Two paths that fold to the same one differ first in two siblings, so a folder at a time is enough.
 #[derive(Debug)]
 pub struct PlatformCheck {
     platforms: Platforms,
-    folded: Vec<(u64, u32)>,
 }
 
 impl PlatformCheck {
     /// Starts a check for `platforms`.
     #[must_use]
     pub fn new(platforms: Platforms) -> Self {
-        Self { platforms, folded: Vec::new() }
+        Self { platforms }
     }
 
-    /// Checks all names of the folder at path `folder` (empty: the root), folders among them included.
+    /// Checks all names of the folder at path `folder` (empty: the root), folders among them included; puts down what is much in `spill`.
     ///
     /// # Errors
-    /// Refused: a name that one of the systems cannot hold, or two names that one of them takes for the same.
-    pub fn folder<'a>(&mut self, folder: &str, count: u32, name: &dyn Fn(u32) -> &'a str) -> Result<()> {
+    /// Refused: a name that one of the systems cannot hold, or two names that one of them takes for the same; I/O on `spill`.
+    pub fn folder<'a>(&self, folder: &str, count: u32, name: &dyn Fn(u32) -> &'a str, spill: &Path) -> Result<()> {
         let windows = self.platforms.has(Platform::Windows);
         if windows {
             for at in 0..count {
@@ -35,7 +36,7 @@ impl PlatformCheck {
                 }
             }
         }
-        if windows || self.platforms.has(Platform::Macos) { self.twins(folder, count, name) } else { Ok(()) }
+        if windows || self.platforms.has(Platform::Macos) { twins(folder, count, name, spill) } else { Ok(()) }
     }
 
     /// Checks the target of a link at `link`.
@@ -50,28 +51,28 @@ impl PlatformCheck {
         bad.or_else(|| target.contains('\\').then(|| "a backslash".into()))
             .map_or(Ok(()), |why| Err(refused(link.as_bytes(), format!("its target: {why}"))))
     }
+}
 
-    fn twins<'a>(&mut self, folder: &str, count: u32, name: &dyn Fn(u32) -> &'a str) -> Result<()> {
-        self.folded.clear();
-        self.folded.extend((0..count).map(|at| (short_hash(&fold(name(at))), at)));
-        self.folded.sort_unstable();
-        // Equal short hashes lie together; the names themselves decide.
-        for run in self.folded.chunk_by(|a, b| a.0 == b.0).filter(|run| run.len() > 1) {
-            for (nth, &(_, a)) in run.iter().enumerate() {
-                for &(_, b) in &run[nth + 1..] {
-                    if fold(name(a)) == fold(name(b)) {
-                        let why = format!(
-                            "its name and {:?} beside it are the same on Windows or macOS; rename one, or leave these systems out \
-                             of the package's platforms",
-                            name(b)
-                        );
-                        return Err(refused(joined(folder, name(a)).as_bytes(), why));
-                    }
-                }
-            }
+/// Refuses names that fold to the same.
+fn twins<'a>(folder: &str, count: u32, name: &dyn Fn(u32) -> &'a str, spill: &Path) -> Result<()> {
+    let hashes = Keyed::of((0..count).map(|at| (short_hash(&fold(name(at))), at)), spill)?;
+    let (mut same, mut last) = (Vec::new(), None);
+    // Equal short hashes lie together; the names themselves decide.
+    for (hash, b) in hashes.pairs() {
+        if last.replace(hash) != Some(hash) {
+            same.clear();
         }
-        Ok(())
+        if let Some(&a) = same.iter().find(|a| fold(name(**a)) == fold(name(b))) {
+            let why = format!(
+                "its name and {:?} beside it are the same on Windows or macOS; rename one, or leave these systems out of the \
+                 package's platforms",
+                name(b)
+            );
+            return Err(refused(joined(folder, name(a)).as_bytes(), why));
+        }
+        same.push(b);
     }
+    Ok(())
 }
 
 fn joined(folder: &str, name: &str) -> String {
@@ -114,7 +115,7 @@ mod tests {
 
     fn check(platforms: Platforms, names: &[&str]) -> Result<()> {
         let count = u32::try_from(names.len()).expect("few");
-        PlatformCheck::new(platforms).folder("dir", count, &|at| names[at as usize])
+        PlatformCheck::new(platforms).folder("dir", count, &|at| names[at as usize], Path::new("."))
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl Assembly {
             }
             missing
         };
-        ranges_of(&(0..entries(&self.manifest)).filter(lacks).collect::<Vec<_>>())
+        ranges_of((0..entries(&self.manifest)).filter(lacks))
     }
 
     /// Adds a verified recipe page received or read (kept in the work folder for a restart).
@@ -229,7 +229,7 @@ impl Assembly {
             let path = Target::table_path(&self.work, self.manifest.id());
             ChunkTable::build(&path, &self.manifest, &self.layout, &|_| true, &mut |id| self.pages.read(&id))?
         };
-        let mut content = Content::new(table, entries(&self.manifest));
+        let mut content = Content::new(table, entries(&self.manifest), &self.work);
         match self.staging.way() {
             Way::Install => self.make_folders()?,
             Way::Update => self.look_in_place(&content, seeds)?,
@@ -243,7 +243,7 @@ impl Assembly {
         for seed in seeds {
             self.seed_bytes += seeds::clone_whole(&content, self.tree(), seed)?;
         }
-        self.staging.check_space(content.fix_needed())?;
+        self.staging.check_space(content.fix_needed()?)?;
         if !content.needs_nothing() {
             self.seed_bytes += seeds::draw_own(&content, self.tree(), &self.dest)?;
             for seed in seeds {

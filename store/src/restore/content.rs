@@ -1,6 +1,7 @@
 //! What of the target's content is here, what is missing, and the one way in which chunks are written.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
@@ -29,6 +30,8 @@ pub(super) struct Content {
     pub(super) kept: Bits,
     needed: Needed,
     missing_bytes: AtomicU64,
+    /// Where what is much is put down.
+    folder: PathBuf,
 }
 
 /// The fixed things that placing a chunk needs.
@@ -59,12 +62,13 @@ pub(super) struct Source<'a> {
 }
 
 impl Content {
-    /// Nothing of `table` is here yet; `entries` is the number of manifest entries.
-    pub(super) fn new(table: ChunkTable, entries: u32) -> Self {
+    /// Nothing of `table` is here yet; `entries` is the number of manifest entries. Puts down what is much in `folder`.
+    pub(super) fn new(table: ChunkTable, entries: u32, folder: &Path) -> Self {
         let offsets = Offsets::of(&table);
         let have = Bits::new(table.len());
         let (needed, missing_bytes) = (Needed::default(), AtomicU64::new(0));
-        Self { table, offsets, have, kept: Bits::new(entries), needed, missing_bytes }
+        let folder = folder.to_owned();
+        Self { table, offsets, have, kept: Bits::new(entries), needed, missing_bytes, folder }
     }
 
     /// Believes what is staged from an interrupted run as far as its hashes are right, and returns how many bytes that is.
@@ -103,12 +107,12 @@ impl Content {
     }
 
     /// Fixes the set of needed places from what is not here now; returns the raw bytes of all of them.
-    pub(super) fn fix_needed(&mut self) -> u64 {
-        self.needed = Needed::of(&self.table, &self.have);
+    pub(super) fn fix_needed(&mut self) -> Result<u64> {
+        self.needed = Needed::of(&self.table, &self.have, &self.folder)?;
         let len = |ordinal: u32| self.table.line(ordinal).map_or(0, |line| u64::from(line.len));
-        let missing = self.needed.missing(&self.table, &self.have).into_iter().map(len).sum();
+        let missing = self.needed.missing(&self.table, &self.have).map(len).sum();
         self.missing_bytes = AtomicU64::new(missing);
-        (0..self.table.len()).filter(|&ordinal| !self.have.has(ordinal)).map(len).sum()
+        Ok((0..self.table.len()).filter(|&ordinal| !self.have.has(ordinal)).map(len).sum())
     }
 
     /// Says whether nothing was missing when the needed places were fixed.
@@ -118,7 +122,7 @@ impl Content {
 
     /// Returns the ordinals still missing, each distinct chunk once.
     pub(super) fn missing(&self) -> Vec<Range<u32>> {
-        ranges_of(&self.needed.missing(&self.table, &self.have))
+        ranges_of(self.needed.missing(&self.table, &self.have))
     }
 
     /// Returns the raw bytes of the distinct chunks still missing.

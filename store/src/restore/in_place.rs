@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use crate::error::{At, Error, Result};
 use crate::manifest::entry::EntryKind;
 use crate::manifest::file::ManifestFile;
-use crate::manifest::layout::Layout;
+use crate::manifest::layout::{Layout, Placed};
 
 use super::bits::Bits;
 use super::content::Content;
@@ -79,7 +79,7 @@ impl<'a> InPlace<'a> {
             if is(&stat, FileType::Directory) {
                 return self.refuse_foreign(path);
             }
-            if self.is_unchanged(placed.entry, path, &stat) || self.is_right(placed.entry, path, layout, content) {
+            if self.is_unchanged(placed.entry, path, &stat) || self.is_right(placed, path, content) {
                 content.kept.add(placed.entry);
                 content.believe(placed);
                 *kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += u64::try_from(stat.st_size).unwrap_or(0);
@@ -105,10 +105,10 @@ impl<'a> InPlace<'a> {
     }
 
     /// Says whether the file's bytes are those of the entry.
-    fn is_right(&self, entry: u32, path: &str, layout: &Layout, content: &Content) -> bool {
-        let (Some((size, ..)), Some(ordinals)) = (self.manifest.file_of(entry), layout.ordinals_of(entry)) else { return false };
+    fn is_right(&self, placed: Placed, path: &str, content: &Content) -> bool {
+        let Some((size, ..)) = self.manifest.file_of(placed.entry) else { return false };
         verify::open_regular(self.root.as_fd(), path)
-            .is_some_and(|file| verify::is_whole(&file, size, &content.table, ordinals, &mut Vec::new()))
+            .is_some_and(|file| verify::is_whole(&file, size, &content.table, placed.ordinals(), &mut Vec::new()))
     }
 
     /// Refuses to go on when the folder at `path`, which must give way to a file or link, holds anything that the installed version did not.

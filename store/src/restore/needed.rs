@@ -1,68 +1,62 @@
-//! Which chunks are still needed, and where: found by id, in 12 bytes a place.
+//! Which chunks are still needed, and where: found by id, in 12 bytes a place, of which only a fixed part is in memory.
 
 use std::ops::Range;
+use std::path::Path;
 
+use crate::error::Result;
 use crate::id::ChunkId;
 use crate::manifest::table::ChunkTable;
+use crate::spill::Keyed;
 
 use super::bits::Bits;
 
 /// The places (ordinals) that lacked their chunk when the set was made, by the first 8 bytes of the chunk's id.
 #[derive(Debug, Default)]
-pub(super) struct Needed(Vec<[u32; 3]>);
+pub(super) struct Needed(Keyed);
 
 impl Needed {
-    /// Collects the known ordinals of `table` that are not in `have`.
-    pub(super) fn of(table: &ChunkTable, have: &Bits) -> Self {
-        let missing = || (0..table.len()).filter(|&ordinal| !have.has(ordinal));
-        let mut places = Vec::with_capacity(missing().count());
-        places.extend(missing().filter_map(|ordinal| {
-            let [high, low] = prefix(&table.line(ordinal)?.id);
-            Some([high, low, ordinal])
-        }));
-        places.sort_unstable();
-        Self(places)
+    /// Collects the known ordinals of `table` that are not in `have`; puts down what is much in `folder`.
+    pub(super) fn of(table: &ChunkTable, have: &Bits, folder: &Path) -> Result<Self> {
+        let missing = (0..table.len()).filter(|&ordinal| !have.has(ordinal));
+        Keyed::of(missing.filter_map(|ordinal| Some((prefix(&table.line(ordinal)?.id), ordinal))), folder).map(Self)
     }
 
     /// Says whether no place is needed at all.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.len() == 0
     }
 
     /// Iterates the places whose chunk has the id's first 8 bytes, ascending; the caller compares the rest.
     pub(super) fn places(&self, id: &ChunkId) -> impl Iterator<Item = u32> + '_ {
-        let [high, low] = prefix(id);
-        let start = self.0.partition_point(|place| [place[0], place[1]] < [high, low]);
-        self.0[start..].iter().take_while(move |place| place[..2] == [high, low]).map(|place| place[2])
+        self.0.numbers(prefix(id))
     }
 
-    /// Returns the first place of each distinct chunk that is still not in `have`, ascending.
-    pub(super) fn missing(&self, table: &ChunkTable, have: &Bits) -> Vec<u32> {
-        let mut out = Vec::new();
-        for same in self.0.chunk_by(|a, b| a[..2] == b[..2]) {
-            // Nearly always one id a prefix, but that is chance and not law.
-            let mut ids: Vec<ChunkId> = Vec::new();
-            for &[_, _, ordinal] in same.iter().filter(|place| !have.has(place[2])) {
-                if let Some(line) = table.line(ordinal).filter(|line| !ids.contains(&line.id)) {
-                    ids.push(line.id);
-                    out.push(ordinal);
-                }
-            }
-        }
-        out.sort_unstable();
-        out
+    /// Iterates the first place of each distinct chunk that is still not in `have`, ascending.
+    pub(super) fn missing(&self, table: &ChunkTable, have: &Bits) -> impl Iterator<Item = u32> {
+        let none = self.is_empty();
+        let lacking = (0..if none { 0 } else { table.len() }).filter(|&ordinal| !have.has(ordinal));
+        lacking.filter(|&ordinal| {
+            let Some(id) = table.line(ordinal).map(|line| line.id) else { return false };
+            let same = |place: &u32| !have.has(*place) && table.line(*place).is_some_and(|line| line.id == id);
+            self.places(&id).find(same) == Some(ordinal)
+        })
     }
 }
 
 /// Joins ascending numbers into ranges.
-pub(super) fn ranges_of(numbers: &[u32]) -> Vec<Range<u32>> {
-    numbers.chunk_by(|a, b| a + 1 == *b).map(|run| run[0]..run[run.len() - 1] + 1).collect()
+pub(super) fn ranges_of(numbers: impl IntoIterator<Item = u32>) -> Vec<Range<u32>> {
+    let mut ranges: Vec<Range<u32>> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some(last) if last.end == number => last.end += 1,
+            _ => ranges.push(number..number + 1),
+        }
+    }
+    ranges
 }
 
-fn prefix(id: &ChunkId) -> [u32; 2] {
-    let (high, rest) = id.as_bytes().split_first_chunk().expect("an id has 32 bytes");
-    let low = rest.first_chunk().expect("an id has 32 bytes");
-    [u32::from_be_bytes(*high), u32::from_be_bytes(*low)]
+fn prefix(id: &ChunkId) -> u64 {
+    u64::from_be_bytes(*id.as_bytes().first_chunk().expect("an id has 32 bytes"))
 }
 
 #[cfg(test)]
@@ -71,8 +65,8 @@ mod tests {
 
     #[test]
     fn numbers_join_into_ranges() {
-        assert_eq!(ranges_of(&[]), vec![]);
-        assert_eq!(ranges_of(&[3]), vec![3..4]);
-        assert_eq!(ranges_of(&[0, 1, 2, 5, 7, 8]), vec![0..3, 5..6, 7..9]);
+        assert_eq!(ranges_of([]), vec![]);
+        assert_eq!(ranges_of([3]), vec![3..4]);
+        assert_eq!(ranges_of([0, 1, 2, 5, 7, 8]), vec![0..3, 5..6, 7..9]);
     }
 }

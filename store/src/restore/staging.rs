@@ -129,10 +129,7 @@ impl Staging {
 
     /// Opens a new file without a name, for what is not needed later.
     pub(super) fn scratch(&self) -> Result<File> {
-        let path = fsx::temp_beside(&self.dir.join(MARKER));
-        let file = File::options().read(true).write(true).create_new(true).open(&path).at("create", &path)?;
-        fs::remove_file(&path).at("remove", &path)?;
-        Ok(file)
+        fsx::unnamed(&self.dir)
     }
 
     /// Returns how the content gets to its destination.

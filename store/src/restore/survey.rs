@@ -83,7 +83,7 @@ impl Assembly {
             }
         }
         missing.sort_unstable();
-        found.missing = ranges_of(&missing);
+        found.missing = ranges_of(missing);
         Ok(found)
     }
 
@@ -167,7 +167,7 @@ impl<'a> Place<'a> {
 pub fn full_wire_bytes(store: &Store, manifest: &Arc<ManifestFile>, table: &Arc<ChunkTable>) -> Result<u64> {
     let distinct = {
         let none = Bits::new(table.len());
-        ranges_of(&Needed::of(table, &none).missing(table, &none))
+        ranges_of(Needed::of(table, &none, manifest.folder())?.missing(table, &none))
     };
     let all = 0..entries(manifest);
     let recipes = WireStream::recipes(store.clone(), Arc::clone(manifest), vec![all]).count()?;

@@ -12,8 +12,9 @@ use axum::routing::get;
 use consign_store::{FileDigest, delta};
 use serde::Deserialize;
 
-use super::super::{DataPlane, answer};
+use super::super::{DataPlane, Version, answer};
 use super::Pair;
+use crate::net::blocking;
 use crate::net::peer::Peer;
 use crate::protocol::fleet::VERSIONS_PATH;
 use crate::protocol::patches::{PatchAnswer, WAIT_MILLIS_MAX};
@@ -57,9 +58,18 @@ async fn set(
         return Ok(Json(PatchAnswer::None { reason: "the base version is not here".to_owned() }));
     };
     let pair = Pair { base: base.manifest.id(), target: target.manifest.id() };
-    let changed = delta::changed_bytes(&base.manifest, &target.manifest);
+    let changed = changed_bytes(base, target).await?;
     let wait = Duration::from_millis(query.wait_millis.min(WAIT_MILLIS_MAX));
     Ok(Json(plane.patches().ask_waiting(pair, changed, wait).await))
+}
+
+async fn changed_bytes(base: Arc<Version>, target: Arc<Version>) -> Result<u64, Problem> {
+    let count = move || delta::changed_bytes(&base.manifest, &target.manifest);
+    let counted = blocking::run("counting what changed", count).await.and_then(|counted| Ok(counted?));
+    counted.map_err(|error| {
+        tracing::error!(%error, "cannot count what changed between two versions");
+        answer::unreadable()
+    })
 }
 
 async fn patch(

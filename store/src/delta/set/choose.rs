@@ -1,11 +1,10 @@
 //! What changed between two versions, and from which old file a changed one should be made.
 
-use std::collections::{HashMap, HashSet};
-
 use super::content::{Version, front};
 use crate::delta::similar::{Described, Sketch, Sketcher, best_base, name_key};
 use crate::error::Result;
 use crate::manifest::file::ManifestFile;
+use crate::spill::Keyed;
 
 /// Smallest file whose base is looked for by content: a smaller one costs little anyway.
 const SKETCHED_BYTES_MIN: u64 = 4 << 10;
@@ -25,33 +24,40 @@ pub(super) struct Choice {
 /// Chooses among the files of a base version.
 pub(super) struct Chooser<'a> {
     base: &'a ManifestFile,
-    contents: HashSet<u64>,
-    /// By path with what changes from version to version taken out.
-    by_path: HashMap<String, u32>,
-    /// By file name alone, likewise.
-    by_name: HashMap<String, u32>,
+    contents: Keyed,
+    /// By the hash of the path with what changes from version to version taken out.
+    by_path: Keyed,
+    /// By that of the file name alone, likewise.
+    by_name: Keyed,
 }
 
 impl<'a> Chooser<'a> {
-    pub(super) fn of(base: &'a ManifestFile) -> Self {
-        let (mut by_path, mut by_name) = (HashMap::new(), HashMap::new());
-        for entry in files(base) {
-            let path = base.path_of(entry);
-            by_path.entry(name_key(path)).or_insert(entry);
-            by_name.entry(name_key(name_of(path))).or_insert(entry);
-        }
-        Self { base, contents: contents(base), by_path, by_name }
+    pub(super) fn of(base: &'a ManifestFile) -> Result<Self> {
+        let keyed = |part: fn(&str) -> &str| {
+            let pairs = files(base).map(|entry| (hash_of(&name_key(part(base.path_of(entry)))), entry));
+            Keyed::of(pairs, base.folder())
+        };
+        Ok(Self { base, contents: contents(base)?, by_path: keyed(|path| path)?, by_name: keyed(name_of)? })
+    }
+
+    /// Finds the first file of the base for which `part` of the path has the same name but for what changes from version to version.
+    fn alike(&self, keyed: &Keyed, part: fn(&str) -> &str, path: &str) -> Option<u32> {
+        let key = name_key(part(path));
+        keyed.numbers(hash_of(&key)).find(|entry| name_key(part(self.base.path_of(*entry))) == key)
     }
 
     /// Chooses for entry `number` of `target`; `None` if it is no file, or has content that the base has too.
     pub(super) fn choose(&self, target: &ManifestFile, number: u32) -> Option<Choice> {
         let (target_len, digest, _) = target.file_of(number)?;
-        if target_len == 0 || self.contents.contains(&front(digest.as_bytes())) {
+        if target_len == 0 || self.contents.has(front(digest.as_bytes())) {
             return None;
         }
         let path = target.path_of(number);
         let same = self.base.find(path).filter(|entry| self.base.file_of(*entry).is_some());
-        let alike = || self.by_path.get(&name_key(path)).or_else(|| self.by_name.get(&name_key(name_of(path)))).copied();
+        let alike = || {
+            let by_name = || self.alike(&self.by_name, name_of, path);
+            self.alike(&self.by_path, |path| path, path).or_else(by_name)
+        };
         let usable = |entry: &u32| self.base.file_of(*entry).is_some_and(|(len, ..)| len > 0);
         Some(Choice { target: number, target_len, base: same.or_else(alike).filter(usable) })
     }
@@ -67,13 +73,13 @@ pub(super) fn by_content(choices: &mut [Choice], base: Version<'_>, target: Vers
     if !choices.iter_mut().any(|choice| lonely(&choice)) {
         return Ok(());
     }
-    let kept = contents(target.manifest);
+    let kept = contents(target.manifest)?;
     let mut budget = SKETCHED_BYTES_MAX;
     let mut gone = Vec::new();
     for entry in files(base.manifest) {
         let Some((len, digest, _)) = base.manifest.file_of(entry) else { continue };
         let usable = (SKETCHED_BYTES_MIN..=budget).contains(&len);
-        if usable && gone.len() < SKETCHES_MAX && !kept.contains(&front(digest.as_bytes())) {
+        if usable && gone.len() < SKETCHES_MAX && !kept.has(front(digest.as_bytes())) {
             budget -= len;
             gone.push((entry, sketch(base, entry)?));
         }
@@ -89,15 +95,19 @@ pub(super) fn by_content(choices: &mut [Choice], base: Version<'_>, target: Vers
 }
 
 /// Raw bytes of the files of `target` whose content is no file's of `base`: how much work their patches are.
-#[must_use]
-pub fn changed_bytes(base: &ManifestFile, target: &ManifestFile) -> u64 {
-    let known = contents(base);
+///
+/// # Errors
+/// I/O on the folder of `base`.
+pub fn changed_bytes(base: &ManifestFile, target: &ManifestFile) -> Result<u64> {
+    let known = contents(base)?;
     let changed = files(target).filter_map(|entry| target.file_of(entry));
-    changed.filter(|(_, digest, _)| !known.contains(&front(digest.as_bytes()))).map(|(len, ..)| len).sum()
+    Ok(changed.filter(|(_, digest, _)| !known.has(front(digest.as_bytes()))).map(|(len, ..)| len).sum())
 }
 
-fn contents(manifest: &ManifestFile) -> HashSet<u64> {
-    files(manifest).filter_map(|entry| manifest.file_of(entry)).map(|(_, digest, _)| front(digest.as_bytes())).collect()
+/// The first eight bytes of the digest of each file.
+fn contents(manifest: &ManifestFile) -> Result<Keyed> {
+    let digests = files(manifest).filter_map(|entry| Some((front(manifest.file_of(entry)?.1.as_bytes()), entry)));
+    Keyed::of(digests, manifest.folder())
 }
 
 fn files(manifest: &ManifestFile) -> impl Iterator<Item = u32> + '_ {
@@ -116,4 +126,8 @@ fn sketch(version: Version<'_>, entry: u32) -> Result<Sketch> {
 
 fn name_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
+}
+
+fn hash_of(text: &str) -> u64 {
+    front(blake3::hash(text.as_bytes()).as_bytes())
 }

@@ -70,7 +70,7 @@ pub struct BuiltPatch {
 /// # Errors
 /// The store lacks content or it is damaged; I/O on `out`.
 pub fn build_set(store: &Store, base: &ManifestFile, target: &ManifestFile, out: &Path) -> Result<Vec<BuiltPatch>> {
-    let chooser = Chooser::of(base);
+    let chooser = Chooser::of(base)?;
     let layout = Layout::of(target)?;
     let mut choices: Vec<Choice> = layout.files().filter_map(|placed| chooser.choose(target, placed.entry)).collect();
     let (base, target) = (Version { store, manifest: base }, Version { store, manifest: target });
