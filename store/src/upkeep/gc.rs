@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::condemned::{Batch, Condemned, Place, Places};
 use super::mark::Marks;
-use super::survey::Survey;
+use super::survey::{Before, Survey};
 use super::sweep::Sweep;
 use crate::error::Result;
 use crate::id::ManifestId;
@@ -114,11 +114,12 @@ pub fn gc_paced(
     let surveys = {
         // Look-ups hold it in the same way, and who changes it waits for this run.
         let old = store.inner.condemned();
-        let mut fresh_max = CONDEMNED_CHUNKS_MAX.saturating_sub(old.len());
+        let fresh_max = CONDEMNED_CHUNKS_MAX.saturating_sub(old.len());
+        let mut before = Before { marks: &marks, condemned: &old, fresh_max };
         let mut surveys = Vec::with_capacity(packs.len());
         for pack in &packs {
-            let survey = Survey::of(store, (pack, fresh_max), &marks, &old, pace)?;
-            fresh_max -= survey.fresh.places.len();
+            let survey = Survey::of(store, pack, &before, pace)?;
+            before.fresh_max -= survey.fresh.places.len();
             surveys.push(survey);
         }
         surveys

@@ -28,6 +28,14 @@ impl Dead {
 /// Lines that are looked at between two pauses.
 const STRIDE_LINES: usize = 64;
 
+/// What was known before a pack was looked over.
+pub(super) struct Before<'a> {
+    pub(super) marks: &'a Marks,
+    pub(super) condemned: &'a Condemned,
+    /// Most chunks that are found dead and were not before: the others are as good as live, because nobody could save them.
+    pub(super) fresh_max: usize,
+}
+
 /// What is in a pack.
 #[derive(Debug)]
 pub(super) struct Survey {
@@ -49,15 +57,8 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Looks over `pack` as it was when marking began; at most `fresh_max` chunks are found dead that were not before: the others are as good as
-    /// live, because nobody could save them.
-    pub(super) fn of(
-        store: &Store,
-        (pack, fresh_max): (&Pack, usize),
-        marks: &Marks,
-        condemned: &Condemned,
-        pace: Pace<'_>,
-    ) -> Result<Self> {
+    /// Looks over `pack` as it was when marking began; `pause` is called every few lines.
+    pub(super) fn of(store: &Store, pack: &Pack, before: &Before<'_>, pause: Pace<'_>) -> Result<Self> {
         let mut survey = Self {
             pack: pack.number(),
             stored_bytes: pack.stored_bytes(),
@@ -75,11 +76,11 @@ impl Survey {
                 .map(|at| at.offset)
                 .collect(),
         };
-        let batches = condemned.batches(survey.pack);
+        let batches = before.condemned.batches(survey.pack);
         let lines = pack.lines(&mut |lines| {
             lines.chunks(STRIDE_LINES).try_for_each(|lines| {
-                lines.iter().try_for_each(|line| survey.take(store, line, marks, (batches, fresh_max)))?;
-                pace((lines.len() * LINE_BYTES) as u64)
+                lines.iter().try_for_each(|line| survey.take(store, line, before, batches))?;
+                pause((lines.len() * LINE_BYTES) as u64)
             })
         })?;
         survey.kept |= !lines.whole;
@@ -91,11 +92,11 @@ impl Survey {
         Ok(survey)
     }
 
-    fn take(&mut self, store: &Store, line: &FooterLine, marks: &Marks, (batches, fresh_max): (&[Batch], usize)) -> Result<()> {
+    fn take(&mut self, store: &Store, line: &FooterLine, before: &Before<'_>, batches: &[Batch]) -> Result<()> {
         let len = u64::from(line.len);
         self.raw_bytes += len;
         let here = ChunkAt { record: RecordAt { pack: self.pack, offset: line.offset }, ordinal: line.ordinal };
-        let found = marks.find(&line.id)?;
+        let found = before.marks.find(&line.id)?;
         let Some((_, is_live)) = found.filter(|(at, _)| *at == here) else {
             // A chunk that came since, or a copy: of no use unless the chunk cannot be had where it is said to be.
             let now = store.inner.index.locate(&line.id)?;
@@ -113,7 +114,7 @@ impl Survey {
         match holder.filter(|batch| batch.holds(at)) {
             Some(batch) => self.condemned.entry((batch.since_millis, batch.next_lease)).or_default().push(at, len),
             // What was saved is condemned anew, and so has a whole grace period again.
-            None if self.fresh.places.len() < fresh_max => self.fresh.push(at, len),
+            None if self.fresh.places.len() < before.fresh_max => self.fresh.push(at, len),
             None => {}
         }
         Ok(())

@@ -42,7 +42,9 @@ impl<'a> Sweep<'a> {
     /// Carries out `plans`.
     pub(super) fn run(mut self, plans: Vec<Plan>) -> Result<()> {
         if !self.dry_run {
-            plans.iter().for_each(|plan| self.store.inner.end_appending(&plan.pack));
+            for plan in &plans {
+                self.store.inner.end_appending(&plan.pack);
+            }
         }
         let mut emptied = Vec::new();
         for plan in plans {
