@@ -170,7 +170,9 @@ fn mends_while_it_runs(hurt: impl Fn(&Path)) {
             fleet.start_server(0);
             fleet.ready("tools", "attic", 1);
         }
-        files(&store, "packs").iter().for_each(|pack| hurt(pack));
+        for pack in files(&store, "packs") {
+            hurt(&pack);
+        }
         fleet.install(0, "tools", &dest).ok();
         same(&source, &dest);
         until("the site server to have it on its disk again", || {

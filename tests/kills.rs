@@ -100,9 +100,9 @@ fn soak_kills_of_a_put() {
     let store = made.again();
     let words = ["store", "put", text(&store), text(&source), "--json"];
     let span = span(&words);
-    let (mut kills, mut round, mut promises) = (0, 0, Vec::new());
+    let (mut kills, mut round, mut promises) = (0, 0_u64, Vec::new());
     while kills < count {
-        if round % ROUNDS == 0 {
+        if round.is_multiple_of(ROUNDS) {
             made.again();
             promises = vec![made.promise()];
         }
@@ -110,7 +110,7 @@ fn soak_kills_of_a_put() {
         change(round);
         kills += u64::from(killed(&words, span, &mut dice));
         made.check(&promises, &format!("seed {seed}, round {round}"));
-        if round % 4 == 0 {
+        if round.is_multiple_of(4) {
             let number = u32::try_from(round).expect("few");
             promises.push(Promise::Version("more".to_owned(), number + 1, put(&store, &source)));
             made.check(&promises, &format!("seed {seed}, round {round}, published"));
@@ -210,7 +210,7 @@ fn soak_kills_of_a_site_server_that_replicates_and_collects() {
             fleet.start_server(0);
         }
         fleet.ready("tools", "attic", round + 1);
-        if round % 8 == 0 {
+        if round.is_multiple_of(8) {
             let shown = fleet.package("tools");
             assert_eq!(newest(&shown), round + 1, "{shown}");
             fleet.servers[0].kill();

@@ -102,7 +102,7 @@ fn publishes(store: &Store, next: &mut u64, count: usize, stop: &AtomicBool, bus
         }
         let numbers = *next..*next + PUBLISH_RECORDS;
         *next = numbers.end;
-        busy.store(number % 2 == 0, Ordering::Relaxed);
+        busy.store(number.is_multiple_of(2), Ordering::Relaxed);
         took[number % 2].push(timed(|| append(store, numbers))?.0 * 1e3);
         busy.store(false, Ordering::Relaxed);
         std::thread::sleep(PUBLISH_PAUSE);
