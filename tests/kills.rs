@@ -138,7 +138,7 @@ fn soak_kills_of_a_collection() {
         round += 1;
         made.again();
         // Also one after the other: what a killed run left, the next is killed in.
-        for _ in 0..1 + dice.below(3) {
+        for _ in 0..=dice.below(3) {
             kills += u64::from(killed(&words, span, &mut dice));
             made.check(&[made.promise()], &format!("seed {seed}, round {round}"));
         }
@@ -162,7 +162,7 @@ fn soak_kills_of_a_get() {
     let mut kills = 0;
     while kills < count {
         let _ = fs::remove_dir_all(&dest);
-        for _ in 0..1 + dice.below(3) {
+        for _ in 0..=dice.below(3) {
             let running = killed(&words, span, &mut dice);
             kills += u64::from(running);
             if !running || dest.exists() {
@@ -203,7 +203,7 @@ fn soak_kills_of_a_site_server_that_replicates_and_collects() {
     while kills < count {
         round += 1;
         next(&fleet, round);
-        for _ in 0..1 + dice.below(2) {
+        for _ in 0..=dice.below(2) {
             std::thread::sleep(Duration::from_micros(dice.below(span_micros)));
             fleet.servers[0].kill();
             kills += 1;
