@@ -317,6 +317,7 @@ growth() {
   row "30 % of $chunks chunks collected" "$(field gc_seconds <<<"$line")" limit 300 s "≤ 1.00 (3)"
   row "the same, peak RssAnon" "$(field gc_peak_rss_anon_bytes <<<"$line")" limit 536870912 B "≤ 1.00 (3)"
   row "publish of 100 chunks while it runs" "$(field publish_during_gc_millis <<<"$line")" "alone" "$(field publish_alone_millis <<<"$line")" ms "≤ 1.20 (3)"
+  row "the same, when it is not told of the publish" "$(field publish_unawares_during_gc_millis <<<"$line")" "alone" "$(field publish_alone_millis <<<"$line")" ms ""
   for ((count = 100; count <= files; count *= 10)); do
     rm -rf "$work/old" "$work/new" "$work/s" "$work/out"; some_files "$work/old" "$count"
     cp -a "$work/old" "$work/new"; echo changed >>"$work/new/d0000/f07.txt"

@@ -3,9 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::content::{same, tree};
+use consign_store::Store;
+
+use crate::common::command::{consign, text};
+use crate::common::content::{copy, same, tree};
 use crate::common::fleet::{Fleet, Options, codebase, newest};
 use crate::common::{Dice, holds, until};
+use crate::power::check::{self, Promise};
+use crate::power::version;
 
 /// The files of a folder of a store.
 fn files(store: &Path, folder: &str) -> Vec<PathBuf> {
@@ -147,6 +152,56 @@ fn n5_a_pack_that_is_gone_is_fetched_again() {
     });
 }
 
+/// Does something to the packs of a site server while it runs: it notices, mends, and serves the right content.
+fn mends_while_it_runs(hurt: impl Fn(&Path)) {
+    for sealed in [false, true] {
+        let mut fleet = Fleet::hub_only(&Options::default());
+        fleet.join_server("attic", None);
+        fleet.servers[0].with(&["--scrub-every", "1", "--upkeep-rate", "1G"]);
+        fleet.start_server(0);
+        fleet.add_agent("desk");
+        let (source, dest) = (fleet.path("source"), fleet.path("installed"));
+        let store = fleet.servers[0].dir.join("store");
+        tree(&source, 89);
+        fleet.publish("tools", &source);
+        if sealed {
+            fleet.servers[0].stop();
+            Store::open(&store).and_then(|store| store.seal()).expect("sealed");
+            fleet.start_server(0);
+            fleet.ready("tools", "attic", 1);
+        }
+        for pack in files(&store, "packs") {
+            hurt(&pack);
+        }
+        fleet.install(0, "tools", &dest).ok();
+        same(&source, &dest);
+        until("the site server to have it on its disk again", || {
+            let bytes: u64 = files(&store, "packs").iter().map(|pack| pack.metadata().map_or(0, |pack| pack.len())).sum();
+            holds(bytes > 1 << 20, bytes)
+        });
+        fleet.ready("tools", "attic", 1);
+        fleet.servers[0].kill();
+        fleet.start_server(0);
+        fleet.ready("tools", "attic", 1);
+        fleet.servers[0].stop();
+        let found = consign(&["store", "scrub", text(&store), "--json"], &[]);
+        assert!(sealed || found.code == Some(0), "{}{}", found.out, found.err);
+    }
+}
+
+#[test]
+fn n5_a_pack_that_is_taken_away_under_a_running_site_server_is_fetched_again() {
+    mends_while_it_runs(|pack| fs::remove_file(pack).expect("removed"));
+}
+
+#[test]
+fn n5_a_pack_that_is_cut_short_under_a_running_site_server_is_fetched_again() {
+    mends_while_it_runs(|pack| {
+        let len = pack.metadata().expect("looked").len();
+        fs::File::options().write(true).open(pack).and_then(|file| file.set_len(len / 3)).expect("cut");
+    });
+}
+
 #[test]
 fn n5_a_hub_whose_disk_lies_makes_no_site_server_ready() {
     let mut fleet = Fleet::hub_only(&Options::default());
@@ -161,4 +216,70 @@ fn n5_a_hub_whose_disk_lies_makes_no_site_server_ready() {
         holds(here["state"] == "failed", &here).map(|()| here)
     });
     assert!(here["reason"].as_str().is_some_and(|reason| !reason.is_empty()) && here["next_attempt"].is_i64(), "{here}");
+}
+
+/// All files below a folder that hold something, but its packs (what a scrub finds there has its own tests), locks and sockets.
+fn kept_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("listed").map(|entry| entry.expect("listed").path()) {
+        if entry.is_dir() {
+            found.extend(kept_files(&entry));
+        } else if entry.is_file() && entry.metadata().is_ok_and(|file| file.len() > 0) && !entry.ends_with("lock") {
+            found.push(entry);
+        }
+    }
+    found.retain(|path| path.extension().is_none_or(|ending| ending != "pack"));
+    found.sort();
+    found
+}
+
+#[test]
+fn n5_a_flipped_bit_in_any_file_beside_the_packs_is_mended_or_named() {
+    let mut fleet = Fleet::hub_only(&Options::default());
+    fleet.add_server("attic", None);
+    let source = fleet.path("source");
+    tree(&source, 90);
+    let shown = fleet.publish("tools", &source);
+    let promise = version("tools", &shown);
+    let Promise::Version(_, _, manifest) = promise else { unreachable!("just made") };
+    fleet.servers[0].stop();
+    let (dir, made) = (fleet.servers[0].dir.clone(), fleet.path("made"));
+    fs::rename(&dir, &made).expect("moved");
+    let (mut mended, mut named) = (0, 0);
+    for file in kept_files(&made) {
+        let name = file.strip_prefix(&made).expect("below");
+        let len = file.metadata().expect("looked").len();
+        for at in [0, len / 2, len - 1] {
+            let _ = fs::remove_dir_all(&dir);
+            copy(&made, &dir);
+            rewrite(&dir.join(name), |bytes| bytes[usize::try_from(at).expect("in memory")] ^= 4);
+            let _ = fs::remove_file(dir.with_extension("log"));
+            fleet.servers[0].start();
+            let what = format!("byte {at} of {len} of {}", name.display());
+            let ready = until("the site server to be ready or to end", || {
+                let ended = fleet.servers[0].has_ended();
+                let done = consign(&["site-server", "status", text(&dir), "--json"], &[]);
+                let shown = if done.code == Some(0) { done.json() } else { serde_json::Value::Null };
+                let ready = shown["running"] == true && shown["codebases"][0]["state"] == "ready";
+                holds(ready || ended, format!("{what}: {shown}")).map(|()| ready)
+            });
+            if ready {
+                mended += 1;
+                fleet.servers[0].kill();
+                // A wrong entry of the index is found by whoever needs it, and put right by a scrub.
+                consign(&["store", "scrub", text(&dir.join("store")), "--json"], &[]).ok();
+                check::site_server(&dir, std::slice::from_ref(&promise), &[manifest])
+                    .unwrap_or_else(|error| panic!("{what}: {error}"));
+            } else {
+                named += 1;
+                fleet.servers[0].kill();
+                let told = fleet.servers[0].log_end();
+                // Named as what it is, or by what it contradicts.
+                let stem = name.file_stem().expect("a name").to_string_lossy();
+                let clear = told.contains(&*stem) || told.contains("is refused");
+                assert!(clear && told.contains("error: ") && !told.contains("panicked"), "{what}: {told}");
+            }
+        }
+    }
+    assert!(mended > 5 && named > 2, "{mended} mended, {named} named");
 }

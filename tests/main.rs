@@ -27,6 +27,8 @@ mod install;
 #[cfg(test)]
 mod join;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod large;
 #[cfg(test)]
 mod layering;

@@ -26,7 +26,7 @@ use crate::net::meter::Meter;
 use crate::protocol::fleet::{Endpoint, SiteMap};
 use crate::protocol::hello::Role;
 use crate::protocol::signed::{Signed, Statement};
-use crate::trust::{AuthorityCertificate, HUB_SERVER_NAME, Identity, PrivateKey, PublicKey, server_name, statement, tls};
+use crate::trust::{self, AuthorityCertificate, HUB_SERVER_NAME, Identity, PrivateKey, PublicKey, server_name, statement, tls};
 
 /// Commit point of a join, see [`MemberConfig`].
 pub const CONFIG_FILE: &str = "config.json";
@@ -137,10 +137,14 @@ impl Member {
             return Err(other(dir, &config));
         }
         let key = PrivateKey::read_file(&dir.join(KEY_FILE))?;
-        let authority = AuthorityCertificate::from_pem(&read_text(&dir.join(AUTHORITY_FILE))?)?;
-        let identity = Identity::new(&read_text(&dir.join(CERTIFICATE_FILE))?, &authority, &key)?;
+        let unusable = |file| move |error: trust::Error| Error::Damaged { path: dir.join(file), why: error.to_string() };
+        let authority = read_text(&dir.join(AUTHORITY_FILE))?;
+        let authority = AuthorityCertificate::from_pem(&authority).map_err(unusable(AUTHORITY_FILE))?;
+        let certificate = read_text(&dir.join(CERTIFICATE_FILE))?;
+        let identity = Identity::new(&certificate, &authority, &key).map_err(unusable(CERTIFICATE_FILE))?;
         let client_config = tls::member_client_config(&identity, &authority)?;
-        let fleet_key = PublicKey::from_hex(read_text(&dir.join(FLEET_KEY_FILE))?.trim())?;
+        let fleet_key = read_text(&dir.join(FLEET_KEY_FILE))?;
+        let fleet_key = PublicKey::from_hex(fleet_key.trim()).map_err(unusable(FLEET_KEY_FILE))?;
         let trust_root = read_bytes(&dir.join(TRUST_ROOT_FILE))?;
         Ok(Self { dir: dir.to_path_buf(), config, key, identity, authority, client_config, fleet_key, trust_root })
     }

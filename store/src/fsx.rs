@@ -74,7 +74,15 @@ pub fn remove_temps(dir: &Path) -> Result<()> {
 /// # Errors
 /// I/O; the old file is then as it was.
 pub fn write_durable(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_replacing(path, bytes, OpenOptions::new().write(true).create_new(true))
+    write_durable_with(path, |file| file.write_all(bytes))
+}
+
+/// Writes as [`write_durable`] what `fill` puts into the file.
+///
+/// # Errors
+/// As [`write_durable`]; what `fill` returns.
+pub(crate) fn write_durable_with(path: &Path, fill: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
+    write_replacing(path, fill, OpenOptions::new().write(true).create_new(true))
 }
 
 /// Writes as [`write_durable`] a file that only its owner may read: keys and secrets.
@@ -86,15 +94,15 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    write_replacing(path, bytes, &options)
+    write_replacing(path, |file| file.write_all(bytes), &options)
 }
 
-fn write_replacing(path: &Path, bytes: &[u8], options: &OpenOptions) -> Result<()> {
+fn write_replacing(path: &Path, fill: impl FnOnce(&mut File) -> std::io::Result<()>, options: &OpenOptions) -> Result<()> {
     let temp = temp_beside(path);
     // A killed process may have left one of this name: it had the same process id, as happens in a container.
     let _ = fs::remove_file(&temp); // there is none, as a rule; a real obstacle shows in the next line
     let written = options.open(&temp).at("create", &temp).and_then(|mut file| {
-        file.write_all(bytes).at("write", path)?;
+        fill(&mut file).at("write", path)?;
         file.sync_all().at("sync", path)
     });
     let placed = written.and_then(|()| rename_durable(&temp, path));

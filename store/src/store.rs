@@ -83,7 +83,12 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) packs: PackSet,
     pub(crate) index: Index,
-    appender: Mutex<Appender>,
+    /// The pack that takes new records, while there is one; held by who appends.
+    active: Mutex<Option<Arc<OpenPack>>>,
+    /// The pack that takes what upkeep moves: who publishes waits neither for its turn nor for its sync.
+    mover: Mutex<Option<Arc<OpenPack>>>,
+    /// Number of the next pack; the last lock to be taken.
+    next_pack: Mutex<u32>,
     /// Entries in memory at which the index is written next.
     flush_at: AtomicUsize,
     cache: RecordCache,
@@ -94,14 +99,6 @@ pub(crate) struct Inner {
     /// Held by the one upkeep that may unlink packs.
     upkeep: Mutex<()>,
     _lock: Option<FolderLock>,
-}
-
-/// What only the one thread that appends may touch.
-struct Appender {
-    /// The pack that takes records; `None` until the first one.
-    active: Option<Arc<OpenPack>>,
-    /// Number of the next pack.
-    next_pack: u32,
 }
 
 impl std::fmt::Debug for Store {
@@ -146,14 +143,17 @@ impl Store {
         let (condemned, damaged) = opening::load_upkeep(dir, &packs, mode)?;
         index.set_damaged(damaged.records());
         let next_pack = opening::catch_up(&packs, &index, mode, limits)?;
-        let active = packs.all().into_iter().rev().find_map(|pack| if let Pack::Open(open) = pack { Some(open) } else { None });
+        let mut open = packs.open();
+        let (active, mover) = (open.pop(), open.pop());
         let inner = Inner {
             dir: dir.to_path_buf(),
             mode,
             limits,
             packs,
             index,
-            appender: Mutex::new(Appender { active, next_pack }),
+            active: Mutex::new(active),
+            mover: Mutex::new(mover),
+            next_pack: Mutex::new(next_pack),
             flush_at: AtomicUsize::new(limits.memory_entries_max),
             cache: RecordCache::default(),
             leases: Leases::default(),
@@ -232,10 +232,10 @@ impl Store {
     /// I/O; the pack concerned takes no further records, is verified again when the store is next opened, and the sync is not retried: until
     /// then every call fails.
     pub fn sync(&self) -> Result<()> {
-        if self.inner.mode == Mode::Read { Ok(()) } else { self.inner.packs.sync() }
+        if self.inner.mode == Mode::Read { Ok(()) } else { self.inner.packs.sync_owed() }
     }
 
-    /// Seals the pack that takes records, if it has any; the next record begins another.
+    /// Seals the pack that takes new records, if it has any; the next record begins another.
     ///
     /// # Errors
     /// Opened for reading only, or I/O; the pack then stays open and all it holds can be read.

@@ -4,7 +4,7 @@
 //! needs both its folders). Until then each change may be there or not, whatever came after it, but nothing is in a folder that is not there;
 //! of a write any part of 512 bytes or 4 KiB may be there, and the length may be there without the content.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -56,6 +56,34 @@ struct Content {
     hash: Option<blake3::Hash>,
 }
 
+/// Names of a disk.
+#[derive(Debug, Clone, Default)]
+struct Tree {
+    names: BTreeMap<usize, BTreeMap<Vec<u8>, usize>>,
+    /// Of each inode, whether it ever had a name.
+    named: Vec<bool>,
+}
+
+impl Tree {
+    fn change(&mut self, change: &Names) {
+        for (folder, name, inode) in change {
+            let folder = self.names.entry(*folder).or_default();
+            match inode {
+                Some(inode) => {
+                    folder.insert(name.clone(), *inode);
+                    self.named.resize(self.named.len().max(inode + 1), false);
+                    self.named[*inode] = true;
+                }
+                None => drop(folder.remove(name)),
+            }
+        }
+    }
+
+    fn has(&self, inode: usize) -> bool {
+        inode == ROOT || self.named.get(inode) == Some(&true)
+    }
+}
+
 /// The disk after some operations.
 #[derive(Debug, Clone)]
 pub struct Disk {
@@ -64,7 +92,10 @@ pub struct Disk {
     durable: Vec<Content>,
     /// Operations on an inode that may be there, by inode.
     pending: BTreeMap<usize, Vec<(usize, Op)>>,
-    names: Vec<(usize, Names, usize)>,
+    /// Changes of names, but for the first that are all durable, with what is missing for that.
+    names: VecDeque<(usize, Names, usize)>,
+    /// What those first ones come to.
+    settled: Tree,
     done: usize,
     last_write: Option<usize>,
     /// Of each inode, on which file system it is.
@@ -131,8 +162,9 @@ fn index(dice: &mut Dice, end: u64) -> usize {
 impl Disk {
     /// The folder `root` as it is, all of it durable, the folder `other` in it on a file system of its own. Returns the inodes by path too.
     pub fn of(root: &Path, other: Option<&Path>) -> (Self, HashMap<PathBuf, usize>) {
-        let (kinds, durable, names, systems) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut disk = Self { kinds, durable, pending: BTreeMap::new(), names, done: 0, last_write: None, systems };
+        let (kinds, durable, names, systems) = (Vec::new(), Vec::new(), VecDeque::new(), Vec::new());
+        let (pending, settled) = (BTreeMap::new(), Tree::default());
+        let mut disk = Self { kinds, durable, pending, names, settled, done: 0, last_write: None, systems };
         let mut inodes = HashMap::new();
         disk.take(root, other, &mut inodes);
         (disk, inodes)
@@ -157,7 +189,7 @@ impl Disk {
             for entry in fs::read_dir(path).expect("listed") {
                 let entry = entry.expect("listed");
                 let child = self.take(&entry.path(), other, inodes);
-                self.names.push((0, vec![(inode, entry.file_name().into_vec(), Some(child))], 0));
+                self.settled.change(&vec![(inode, entry.file_name().into_vec(), Some(child))]);
             }
         }
         inode
@@ -182,7 +214,7 @@ impl Disk {
         self.done += 1;
         self.last_write = None;
         match op {
-            Op::Names(names) => self.names.push((number, names.clone(), missing_syncs(names))),
+            Op::Names(names) => self.names.push_back((number, names.clone(), missing_syncs(names))),
             Op::Sync { inode, all, upto } => self.sync(*inode, *all, *upto),
             Op::Write { inode, .. } | Op::Length { inode, .. } | Op::Mode { inode, .. } => {
                 if matches!(op, Op::Write { .. }) {
@@ -220,18 +252,21 @@ impl Disk {
                 }
             }
         }
+        while let Some((.., 0)) = self.names.front() {
+            let (_, names, _) = self.names.pop_front().expect("just seen");
+            self.settled.change(&names);
+        }
     }
 
     /// What a power cut now leaves, treated by `cut`.
     pub fn image(&mut self, cut: &Cut, dice: &mut Dice) -> Image {
-        let mut names: BTreeMap<usize, BTreeMap<&[u8], usize>> = BTreeMap::new();
+        let mut tree = self.settled.clone();
         let pending = self.names.iter().filter(|(_, _, missing)| *missing > 0).count() as u64;
         let mut first = match cut.names {
             0 => 0,
             100 => pending,
             _ => dice.below(pending + 1),
         };
-        let mut there = HashSet::from([ROOT]);
         for (_, change, missing) in &self.names {
             let stays = if *missing == 0 {
                 true
@@ -240,21 +275,14 @@ impl Disk {
                 first = first.saturating_sub(1);
                 stays
             } else {
-                dice.below(100) < cut.names && change.iter().all(|(folder, ..)| there.contains(folder))
+                dice.below(100) < cut.names && change.iter().all(|(folder, ..)| tree.has(*folder))
             };
             if stays {
-                there.extend(change.iter().filter_map(|(.., inode)| *inode));
-                for (folder, name, inode) in change {
-                    let folder = names.entry(*folder).or_default();
-                    match inode {
-                        Some(inode) => drop(folder.insert(name, *inode)),
-                        None => drop(folder.remove(name.as_slice())),
-                    }
-                }
+                tree.change(change);
             }
         }
         let mut image = Image { nodes: Vec::new(), digest: blake3::hash(b"") };
-        let mut walk = Walk { names: &names, hasher: blake3::Hasher::new(), nodes: &mut image.nodes };
+        let mut walk = Walk { names: &tree.names, hasher: blake3::Hasher::new(), nodes: &mut image.nodes };
         let mut contents =
             Contents { durable: &mut self.durable, pending: &self.pending, last_write: self.last_write, cut, dice };
         walk.folder(ROOT, Path::new(""), &self.kinds, &mut contents);
@@ -358,7 +386,7 @@ impl Contents<'_> {
 }
 
 struct Walk<'a> {
-    names: &'a BTreeMap<usize, BTreeMap<&'a [u8], usize>>,
+    names: &'a BTreeMap<usize, BTreeMap<Vec<u8>, usize>>,
     hasher: blake3::Hasher,
     nodes: &'a mut Vec<(PathBuf, Kind, Content)>,
 }

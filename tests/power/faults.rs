@@ -20,7 +20,7 @@ use crate::common::{Dice, holds, left_out, soak, soaked, until};
 /// How a failed operation is told, by the system and by SQLite, which does not tell a full disk from a broken one when it grows the file that
 /// its connections share.
 const BROKEN: &[&str] = &["Input/output error", "disk I/O error"];
-const FULL: &[&str] = &["No space left", "is full", "disk I/O error"];
+pub(super) const FULL: &[&str] = &["No space left", "is full", "disk I/O error"];
 /// Calls, their error, and the words by which a person recognises it.
 const FAULTS: [(&str, &str, &[&str]); 6] = [
     ("fsync,fdatasync,syncfs", "EIO", BROKEN),
@@ -33,21 +33,21 @@ const FAULTS: [(&str, &str, &[&str]); 6] = [
 /// More operations of one kind than any story has in one thread.
 const NUMBER_MAX: u64 = 400;
 /// Runs in an ordinary test run, of each story.
-const RUNS: u64 = 10;
+pub(super) const RUNS: u64 = 10;
 
 /// One fault.
 #[derive(Debug, Clone, Copy)]
-struct Fault {
+pub(super) struct Fault {
     calls: &'static str,
     error: &'static str,
-    told: &'static [&'static str],
+    pub(super) told: &'static [&'static str],
     number: u64,
     for_good: bool,
 }
 
 impl Fault {
     /// The words that inject it; what was injected is written to `out`.
-    fn words(&self, out: &Path) -> Vec<String> {
+    pub(super) fn words(&self, out: &Path) -> Vec<String> {
         let Self { calls, error, number, for_good, .. } = self;
         let inject = format!("inject={calls}:error={error}:when={number}{}", if *for_good { "+" } else { "" });
         let words =
@@ -57,7 +57,7 @@ impl Fault {
 }
 
 /// Whether anything was injected; waits until the tracer is done.
-fn injected(out: &Path) -> bool {
+pub(super) fn injected(out: &Path) -> bool {
     let mut before = None;
     let text = until("strace to end", || {
         let now = fs::read_to_string(out).unwrap_or_default();
@@ -69,7 +69,7 @@ fn injected(out: &Path) -> bool {
 }
 
 /// Calls `story` with each fault until there is nothing left to fail; in an ordinary run with some of them. Returns how often.
-fn each(count: u64, seed: u64, mut story: impl FnMut(&Fault) -> bool) -> u64 {
+pub(super) fn each(count: u64, seed: u64, mut story: impl FnMut(&Fault) -> bool) -> u64 {
     let mut dice = Dice::new(seed);
     let mut runs = 0;
     for (calls, error, told) in FAULTS {
@@ -93,7 +93,7 @@ fn each(count: u64, seed: u64, mut story: impl FnMut(&Fault) -> bool) -> u64 {
 }
 
 /// A failure that a person understands.
-fn clear(done: &Done, told: &[&str]) -> bool {
+pub(super) fn clear(done: &Done, told: &[&str]) -> bool {
     done.code == Some(1) && names(&done.err, told) && !done.err.contains("panicked")
 }
 
@@ -101,7 +101,7 @@ fn names(text: &str, told: &[&str]) -> bool {
     told.iter().any(|words| text.contains(words))
 }
 
-fn put(wrapper: &[String], store: &Path, source: &Path) -> Done {
+pub(super) fn put(wrapper: &[String], store: &Path, source: &Path) -> Done {
     let mut command = Command::new(wrapper.first().map_or(PROGRAM, String::as_str));
     command.args(wrapper.iter().skip(1)).args(wrapper.first().map(|_| PROGRAM));
     command.args(["store", "put", text(store), text(source), "--json"]).env_clear().envs(kept());
@@ -113,13 +113,13 @@ fn put_manifest(done: Done) -> ManifestId {
 }
 
 /// A store with one version, and the source of the next.
-struct Stored {
+pub(super) struct Stored {
     space: tempfile::TempDir,
-    first: ManifestId,
+    pub(super) first: ManifestId,
 }
 
 impl Stored {
-    fn new(seed: u64) -> Option<Self> {
+    pub(super) fn new(seed: u64) -> Option<Self> {
         let space = space()?;
         let path = |name: &str| space.path().join(name);
         tree(&path("old"), seed);
@@ -131,7 +131,7 @@ impl Stored {
         Some(Self { space, first })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.space.path().join(name)
     }
 
@@ -167,10 +167,14 @@ fn soak_each_operation_of_a_put_fails() {
     soaked("faults-of-a-put", runs, seed);
 }
 
-#[test]
-fn soak_a_disk_fills_at_each_page_of_a_put() {
-    let (count, seed) = soak(RUNS);
-    let Some(stored) = Stored::new(seed) else { return };
+/// Copies a store to disks with room for one page more each time and does `work` there, until it goes well; then `check` looks at a copy of the
+/// folder, with what the work said. Returns how often, or nothing where small disks are not permitted.
+pub(super) fn on_small_disks(
+    stored: &Stored,
+    count: u64,
+    work: impl Fn(&Path) -> Done,
+    check: impl Fn(&Path, &Done, &str),
+) -> Option<u64> {
     let small = stored.path("small");
     fs::create_dir(&small).expect("made");
     let (mut pages, mut runs) = (40, 0);
@@ -180,12 +184,12 @@ fn soak_a_disk_fills_at_each_page_of_a_put() {
         command.args(["-t", "tmpfs", "-o", &mount, "consign-test"]).arg(&small);
         if run(command).code != Some(0) {
             left_out("full disks", "mounting a small disk is not permitted");
-            return;
+            return None;
         }
         let mut command = Command::new("cp");
         command.arg("-a").arg(stored.path("made/.")).arg(&small);
         let copied = run(command).code == Some(0);
-        let done = copied.then(|| put(&[], &small.join("store"), &stored.path("new")));
+        let done = copied.then(|| work(&small.join("store")));
         let root = stored.path("root");
         if copied {
             copy(&small, &root);
@@ -195,21 +199,37 @@ fn soak_a_disk_fills_at_each_page_of_a_put() {
         run(command).ok();
         if let Some(done) = done {
             runs += 1;
-            let what = format!("{pages} pages: {}", done.err);
-            assert!(clear(&done, FULL) || done.code == Some(0), "{what}");
-            stored.check(&root, &what);
+            check(&root, &done, &format!("{pages} pages: {}", done.err));
             fs::remove_dir_all(&root).expect("removed");
             if done.code == Some(0) {
-                break;
+                return Some(runs);
             }
         }
         pages += if count > RUNS { 1 } else { 23 };
     }
-    soaked("full-disks-of-a-put", runs, seed);
+}
+
+#[test]
+fn soak_a_disk_fills_at_each_page_of_a_put() {
+    let (count, seed) = soak(RUNS);
+    let Some(stored) = Stored::new(seed) else { return };
+    let work = |store: &Path| put(&[], store, &stored.path("new"));
+    let runs = on_small_disks(&stored, count, work, |root, done, what| {
+        assert!(clear(done, FULL) || done.code == Some(0), "{what}");
+        stored.check(root, what);
+    });
+    if let Some(runs) = runs {
+        soaked("full-disks-of-a-put", runs, seed);
+    }
 }
 
 /// Starts `role` with a fault and does `work`, which says what was acknowledged; ends it. Returns whether the fault was reached.
-fn suffer(role: &mut Role, fault: &Fault, out: &Path, work: impl FnOnce(&mut Role) -> Vec<Promise>) -> (bool, Vec<Promise>) {
+pub(super) fn suffer(
+    role: &mut Role,
+    fault: &Fault,
+    out: &Path,
+    work: impl FnOnce(&mut Role) -> Vec<Promise>,
+) -> (bool, Vec<Promise>) {
     let words = fault.words(out);
     role.run_by(&words.iter().map(String::as_str).collect::<Vec<_>>());
     role.start();

@@ -10,13 +10,14 @@
     reason = "seed and seen are far enough apart for a reader; helpers of a test may take what it does not need again; a digit fits a byte"
 )]
 
-mod check;
+pub mod check;
 mod child;
 mod disk;
 mod faults;
 mod record;
 mod story;
 mod trace;
+mod upkeep_faults;
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +27,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use consign_store::{ManifestId, Store};
 use serde_json::Value;
 
-use crate::common::command::text;
+use crate::common::command::{PROGRAM, consign, kept, text};
 use crate::common::content::{copy, mode, noise, write};
 use crate::common::fleet::{Fleet, Options, newest};
 use crate::common::{holds, images, left_out, until};
@@ -35,6 +36,8 @@ use story::{Place, Story};
 
 /// Images in an ordinary test run, of the hub; of the others a quarter.
 const IMAGES: u64 = 400;
+/// Garbage is collected all the time and waits for nothing but leases.
+const EAGER: [&str; 6] = ["--gc-every", "1", "--gc-grace", "0", "--upkeep-rate", "1G"];
 
 fn micros_now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
@@ -63,7 +66,7 @@ fn space() -> Option<tempfile::TempDir> {
 }
 
 /// A small tree with a bit of everything: 150 KB, one file of several chunks.
-fn tree(root: &Path, seed: u64) {
+pub fn tree(root: &Path, seed: u64) {
     write(&root.join("lib/large.bin"), &noise(110_000, seed));
     for number in 0..6 {
         write(&root.join(format!("data/part{}/file{number}.dat", number % 2)), &noise(4_000, seed + 10 + number));
@@ -76,7 +79,7 @@ fn tree(root: &Path, seed: u64) {
 }
 
 /// Changes it as a new version would.
-fn edit(root: &Path, seed: u64) {
+pub fn edit(root: &Path, seed: u64) {
     let large = root.join("lib/large.bin");
     let mut bytes = fs::read(&large).expect("read");
     bytes.splice(40_000..40_010, noise(300, seed));
@@ -90,13 +93,35 @@ fn edit(root: &Path, seed: u64) {
     mode(&root.join("bin/run"), if seed.is_multiple_of(2) { 0o700 } else { 0o755 });
 }
 
+/// Puts content that no version needs into a store that nobody has open, so much of it that the pack is poor afterwards.
+fn leave_garbage(story: &mut Story, room: &Path, store: &Path, seed: u64) {
+    let source = room.join(format!("garbage{seed}"));
+    write(&source.join("garbage.bin"), &noise(900_000, seed));
+    let trace = story.next_trace();
+    let words = strace(&trace);
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).args([PROGRAM, "store", "put", text(store), text(&source)]).env_clear().envs(kept());
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().expect("started");
+    assert!(child.wait().expect("waited").success(), "garbage was not put into {}", store.display());
+    story.ended(&trace, child.id());
+}
+
+/// Waits until more than `before` bytes of garbage went, by what `upkeep` shows; returns how many went.
+fn until_collected(before: u64, upkeep: impl Fn() -> Value) -> u64 {
+    until("the garbage to go", || {
+        let seen = upkeep();
+        let freed = seen["gc"]["freed_bytes"].as_u64().unwrap_or(0);
+        holds(freed > before + 800_000, &seen).map(|()| freed)
+    })
+}
+
 fn manifest_of(shown: &Value, number: u64) -> ManifestId {
     let versions = shown["versions"].as_array().into_iter().flatten();
     let version = versions.into_iter().find(|version| version["version"] == number).expect("the version");
     version["manifest"].as_str().and_then(|text| text.parse().ok()).expect("a manifest")
 }
 
-fn version(name: &str, shown: &Value) -> Promise {
+pub fn version(name: &str, shown: &Value) -> Promise {
     let number = newest(shown);
     Promise::Version(name.to_owned(), u32::try_from(number).expect("small"), manifest_of(shown, number))
 }
@@ -130,7 +155,7 @@ fn soak_power_cuts_of_a_store_that_seals_and_merges() {
 }
 
 #[test]
-fn soak_power_cuts_while_publishing() {
+fn soak_power_cuts_while_publishing_and_collecting() {
     let Some(space) = space() else { return };
     let (count, seed) = images(IMAGES);
     let hub_dir = space.path().join("hub");
@@ -139,8 +164,13 @@ fn soak_power_cuts_while_publishing() {
     tree(&source, seed);
     tree(&other, seed + 1);
     fleet.hub.stop();
+    fleet.hub.with(&EAGER);
     let mut story = Story::of(&hub_dir, None);
+    let mut freed = 0;
     for round in 0..4 {
+        if round % 2 == 1 {
+            leave_garbage(&mut story, space.path(), &hub_dir.join("store"), seed + round);
+        }
         let trace = story.record(&mut fleet.hub);
         fleet.start_hub();
         let pid = fleet.hub.pid();
@@ -162,6 +192,9 @@ fn soak_power_cuts_while_publishing() {
             let shown = fleet.refreshed("other");
             story.promise(version("other", &shown));
         }
+        if round % 2 == 1 {
+            freed = until_collected(freed, || fleet.admin(&["status"]).json()["upkeep"].clone());
+        }
         // Once in good order, once as it comes.
         if round.is_multiple_of(2) {
             fleet.hub.stop();
@@ -179,7 +212,7 @@ fn soak_power_cuts_while_publishing() {
 }
 
 #[test]
-fn soak_power_cuts_while_replicating() {
+fn soak_power_cuts_while_replicating_and_collecting() {
     let Some(space) = space() else { return };
     let (count, seed) = images(IMAGES);
     let mut fleet = Fleet::hub_only(&Options::default());
@@ -188,9 +221,13 @@ fn soak_power_cuts_while_replicating() {
     let dir = space.path().join("attic");
     let listen = fleet.host.server(0);
     fleet.join_server_in(&dir, "attic", &listen, None);
+    fleet.servers[0].with(&EAGER);
     let mut story = Story::of(&dir, None);
-    let mut known = Vec::new();
+    let (mut known, mut freed) = (Vec::new(), 0);
     for round in 0..4 {
+        if round % 2 == 1 {
+            leave_garbage(&mut story, space.path(), &dir.join("store"), seed + round);
+        }
         let trace = story.record(&mut fleet.servers[0]);
         if round == 0 {
             fleet.add_package("tools", &source);
@@ -206,6 +243,11 @@ fn soak_power_cuts_while_replicating() {
         let Promise::Version(_, _, manifest) = promise else { unreachable!("just made") };
         known.push(manifest);
         story.promise(promise);
+        if round % 2 == 1 {
+            freed = until_collected(freed, || {
+                consign(&["site-server", "status", text(&dir), "--json"], &[]).json()["upkeep"].clone()
+            });
+        }
         if round.is_multiple_of(2) {
             fleet.servers[0].stop();
         } else {

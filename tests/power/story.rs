@@ -90,10 +90,11 @@ impl Story {
         let images = self.examine(count, seed, place, check).unwrap_or_else(|error| panic!("{what}: {error}"));
         let syncs = self.recording.ops.iter().filter(|(op, _)| matches!(op, Op::Sync { .. })).count();
         eprintln!(
-            "{what}: {images} images of {} operations with {syncs} syncs, {} promises, {} s",
+            "{what}: {images} images of {} operations with {syncs} syncs, {} promises, {} s, {} a second",
             self.recording.ops.len(),
             self.told.len(),
-            started.elapsed().as_secs()
+            started.elapsed().as_secs(),
+            u128::from(images) * 1000 / started.elapsed().as_millis().max(1)
         );
         soaked(what, images, seed);
     }

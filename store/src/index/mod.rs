@@ -46,7 +46,8 @@ enum Extent {
     Whole,
 }
 
-/// The index of a store. One thread at a time enters (the caller's lock), one writes runs, any number look up, all at the same time.
+/// The index of a store. One thread at a time enters new chunks and one moves known ones (the caller's locks), one writes runs, any number look
+/// up, all at the same time.
 #[derive(Debug)]
 pub(crate) struct Index {
     dir: PathBuf,
@@ -111,34 +112,50 @@ impl Index {
     /// Enters those of `lines` (of pack `pack`) whose chunks cannot be had elsewhere; calls `known` with the places of the others. What lies in
     /// a damaged record is not entered.
     pub(crate) fn add(&self, pack: u32, lines: &[FooterLine], known: &mut dyn FnMut(ChunkAt)) -> Result<()> {
-        self.enter(pack, lines, &mut |located| {
-            if let Some(at) = located {
-                known(at);
-            }
-            located.is_none()
-        })
+        self.enter(pack, None, lines, &mut |located| is_new(located, known))
     }
 
-    /// Enters those of `lines` (of pack `pack`) whose chunks are found in pack `from` until now.
-    pub(crate) fn replace(&self, pack: u32, lines: &[FooterLine], from: u32) -> Result<()> {
-        self.enter(pack, lines, &mut |located| located.is_some_and(|at| at.record.pack == from))
+    /// Adds as [`Index::add`] the record in `range`, for which the index speaks from then on.
+    pub(crate) fn add_record(
+        &self,
+        pack: u32,
+        range: Range<u32>,
+        lines: &[FooterLine],
+        known: &mut dyn FnMut(ChunkAt),
+    ) -> Result<()> {
+        self.enter(pack, Some(range), lines, &mut |located| is_new(located, known))
     }
 
-    fn enter(&self, pack: u32, lines: &[FooterLine], wanted: &mut dyn FnMut(Option<ChunkAt>) -> bool) -> Result<()> {
+    /// Enters those of the record's `lines` whose chunks are found in pack `from` until now; the index speaks for `range` from then on.
+    pub(crate) fn move_record(&self, pack: u32, range: Range<u32>, lines: &[FooterLine], from: u32) -> Result<()> {
+        self.enter(pack, Some(range), lines, &mut |located| located.is_some_and(|at| at.record.pack == from))
+    }
+
+    fn enter(
+        &self,
+        pack: u32,
+        record: Option<Range<u32>>,
+        lines: &[FooterLine],
+        wanted: &mut dyn FnMut(Option<ChunkAt>) -> bool,
+    ) -> Result<()> {
         let mut fresh = Vec::with_capacity(lines.len());
         {
             let state = self.read();
             for line in lines {
                 let damaged = state.damaged.contains(&RecordAt { pack, offset: line.offset });
-                if !damaged && wanted(state.locate(&line.id)?) {
-                    let in_memory = state.memory.places.contains_key(&line.id);
-                    fresh.push((line, !in_memory && state.entry(&line.id)?.is_some()));
+                let entry = state.entry(&line.id)?;
+                if !damaged && wanted(entry.filter(|at| state.counts(at.record))) {
+                    fresh.push((line, entry.is_some() && !state.memory.places.contains_key(&line.id)));
                 }
             }
         }
         let memory = &mut self.write().memory;
         for (line, elsewhere) in fresh {
             memory.enter(pack, line, elsewhere);
+        }
+        if let Some(range) = record {
+            memory.head.covers.insert(pack, range);
+            memory.head.records += 1;
         }
         Ok(())
     }
@@ -258,6 +275,11 @@ impl Index {
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
         self.state.write().expect("nothing panics while it changes the index")
     }
+}
+
+/// Says whether a chunk cannot be had; calls `known` with its place if it can.
+fn is_new(located: Option<ChunkAt>, known: &mut dyn FnMut(ChunkAt)) -> bool {
+    located.map(known).is_none()
 }
 
 /// What a folder of runs holds.

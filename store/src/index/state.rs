@@ -105,7 +105,7 @@ impl State {
         Ok(None)
     }
 
-    fn counts(&self, record: RecordAt) -> bool {
+    pub(super) fn counts(&self, record: RecordAt) -> bool {
         !self.gone.contains_key(&record.pack) && !self.damaged.contains(&record)
     }
 

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::damaged;
+use super::sort::LineSorter;
 use crate::chunk::fields;
 use crate::chunk::record::RecordHeader;
 use crate::error::{Error, Result};
@@ -13,6 +16,8 @@ pub(crate) const LINE_BYTES: usize = 42;
 /// Bytes of the trailer that ends a sealed pack.
 pub(super) const TRAILER_BYTES: usize = 96;
 
+/// Bytes of a footer that are read or written at once.
+const PIECE_BYTES: usize = 1 << 20;
 const MAGIC: [u8; 4] = *b"CNPF";
 const SUM_AT: usize = 80;
 const LINES_CONTEXT: &str = "consign 2026-11 v1 pack footer lines";
@@ -35,6 +40,16 @@ impl FooterLine {
     /// Iterates the lines of the record at `offset`.
     pub(crate) fn of_record(offset: u32, header: &RecordHeader) -> impl Iterator<Item = Self> + '_ {
         (0_u16..).zip(&header.chunks).map(move |(ordinal, chunk)| Self { id: chunk.id, offset, ordinal, len: chunk.len })
+    }
+
+    /// Encodes it.
+    pub(super) fn encode(&self) -> [u8; LINE_BYTES] {
+        let mut line = [0; LINE_BYTES];
+        line[..32].copy_from_slice(self.id.as_bytes());
+        line[32..36].copy_from_slice(&self.offset.to_le_bytes());
+        line[36..38].copy_from_slice(&self.ordinal.to_le_bytes());
+        line[38..].copy_from_slice(&self.len.to_le_bytes());
+        line
     }
 
     /// Reads one line of [`LINE_BYTES`].
@@ -112,9 +127,13 @@ impl Trailer {
         self.lines as usize * LINE_BYTES
     }
 
-    /// Compares the lines with their checksum.
-    pub(super) fn check_lines(&self, lines: &[u8], path: &Path) -> Result<()> {
-        if fields::sum(LINES_CONTEXT, &[lines]) == self.lines_sum {
+    /// Compares the lines, which `read` reads by position and length in the file, with their checksum.
+    pub(super) fn check_lines(&self, path: &Path, read: &mut dyn FnMut(u64, usize) -> Result<Bytes>) -> Result<()> {
+        let mut sum = blake3::Hasher::new_derive_key(LINES_CONTEXT);
+        for start in (0..self.lines_len()).step_by(PIECE_BYTES) {
+            sum.update(&read(self.footer_at + start as u64, PIECE_BYTES.min(self.lines_len() - start))?);
+        }
+        if sum.finalize().as_bytes()[..fields::SUM_BYTES] == self.lines_sum {
             Ok(())
         } else {
             Err(damaged(path, "the checksum of its footer is wrong"))
@@ -122,18 +141,28 @@ impl Trailer {
     }
 }
 
-/// Encodes lines and trailer; `lines` get sorted.
-pub(super) fn encode(lines: &mut [FooterLine], footer_at: u64, records: u32, name: &[u8; 32]) -> Result<Vec<u8>> {
-    lines.sort_unstable();
+/// Passes lines and trailer to `write`, piece by piece.
+pub(super) fn encode(
+    lines: LineSorter,
+    footer_at: u64,
+    records: u32,
+    name: &[u8; 32],
+    write: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let count = u32::try_from(lines.len())
         .map_err(|_| Error::Limit { what: "the footer of a pack".to_owned(), limit: "4,294,967,295 chunks".to_owned() })?;
-    let mut bytes = Vec::with_capacity(lines.len() * LINE_BYTES + TRAILER_BYTES);
-    for line in lines {
-        bytes.extend_from_slice(line.id.as_bytes());
-        bytes.extend_from_slice(&line.offset.to_le_bytes());
-        bytes.extend_from_slice(&line.ordinal.to_le_bytes());
-        bytes.extend_from_slice(&line.len.to_le_bytes());
-    }
+    let mut sum = blake3::Hasher::new_derive_key(LINES_CONTEXT);
+    let mut bytes = Vec::with_capacity(PIECE_BYTES + LINE_BYTES);
+    lines.finish(&mut |line| {
+        bytes.extend_from_slice(line);
+        if bytes.len() >= PIECE_BYTES {
+            sum.update(&bytes);
+            write(&bytes)?;
+            bytes.clear();
+        }
+        Ok(())
+    })?;
+    sum.update(&bytes);
     let mut trailer = Vec::with_capacity(TRAILER_BYTES);
     fields::put_start(&mut trailer, MAGIC, 0);
     trailer.extend_from_slice(&[0; 4]);
@@ -141,8 +170,8 @@ pub(super) fn encode(lines: &mut [FooterLine], footer_at: u64, records: u32, nam
     trailer.extend_from_slice(&count.to_le_bytes());
     trailer.extend_from_slice(&records.to_le_bytes());
     trailer.extend_from_slice(name);
-    trailer.extend_from_slice(&fields::sum(LINES_CONTEXT, &[&bytes]));
+    trailer.extend_from_slice(&sum.finalize().as_bytes()[..fields::SUM_BYTES]);
     trailer.extend_from_slice(&fields::sum(TRAILER_CONTEXT, &[&trailer]));
     bytes.extend_from_slice(&trailer);
-    Ok(bytes)
+    write(&bytes)
 }

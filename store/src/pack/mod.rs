@@ -5,13 +5,14 @@ pub(crate) mod map;
 mod open;
 mod sealed;
 mod set;
+mod sort;
 mod walk;
 
 use std::path::Path;
 
 use bytes::Bytes;
 
-pub(crate) use footer::FooterLine;
+pub(crate) use footer::{FooterLine, LINE_BYTES};
 pub(crate) use open::OpenPack;
 pub(crate) use sealed::SealedPack;
 pub(crate) use set::{Mode, Pack, PackSet};

@@ -24,6 +24,8 @@ pub(crate) struct OpenPack {
     tail: AtomicU64,
     /// Up to where a sync has succeeded.
     durable: AtomicU64,
+    /// Up to where somebody may rely on it: what upkeep copies lies elsewhere too until it has synced it for its own sake.
+    owed: AtomicU64,
     /// Held during a sync: who waits for it finds its own bytes durable afterwards.
     syncing: Mutex<()>,
     /// A sync failed: what lies between `durable` and `tail` may be lost although it can still be read.
@@ -65,6 +67,7 @@ impl OpenPack {
             file,
             tail: AtomicU64::new(tail),
             durable: AtomicU64::new(PACK_HEADER_BYTES as u64),
+            owed: AtomicU64::new(tail),
             syncing: Mutex::new(()),
             sync_failed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -80,6 +83,7 @@ impl OpenPack {
     pub(crate) fn set_tail(&self, tail: u64, durable: u64) {
         self.tail.store(tail, Ordering::Release);
         self.durable.store(durable, Ordering::Release);
+        self.owed.store(tail, Ordering::Release);
     }
 
     /// Cuts what lies behind the tail off the file.
@@ -114,9 +118,22 @@ impl OpenPack {
         Ok(offset32(tail))
     }
 
+    /// Notes that somebody relies on everything appended so far.
+    pub(crate) fn owe(&self) {
+        self.owed.store(self.tail(), Ordering::Release);
+    }
+
     /// Makes everything appended before this call durable; one sync serves all who wait for it. A failed sync is never repeated.
     pub(crate) fn sync(&self) -> Result<()> {
-        let wanted = self.tail();
+        self.sync_upto(self.tail())
+    }
+
+    /// Makes durable as [`OpenPack::sync`] what somebody relies on.
+    pub(crate) fn sync_owed(&self) -> Result<()> {
+        self.sync_upto(self.owed.load(Ordering::Acquire))
+    }
+
+    fn sync_upto(&self, wanted: u64) -> Result<()> {
         if self.durable.load(Ordering::Acquire) >= wanted {
             return Ok(());
         }
@@ -160,9 +177,14 @@ impl OpenPack {
         parse_header(&read_at(&self.file, &self.path, 0, PACK_HEADER_BYTES)?, &self.path).map(drop)
     }
 
-    /// Writes and syncs `footer` behind the tail; no record may be appended after it. After a failure it is cut off again.
-    pub(super) fn finish(&self, footer: &[u8]) -> Result<()> {
-        let written = fsx::write_all_at(&self.file, footer, self.tail()).at("append to", &self.path);
+    /// Writes behind the tail what `footer` passes on, and syncs it; no record may be appended after it. After a failure it is cut off again.
+    pub(super) fn finish(&self, footer: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>) -> Result<()> {
+        let mut end = self.tail();
+        let written = footer(&mut |piece| {
+            fsx::write_all_at(&self.file, piece, end).at("append to", &self.path)?;
+            end += piece.len() as u64;
+            Ok(())
+        });
         let synced = written.and_then(|()| {
             self.file.sync_all().at("sync", &self.path).inspect_err(|_| self.sync_failed.store(true, Ordering::Release))
         });
@@ -202,6 +224,27 @@ mod tests {
         let second = pack.sync().unwrap_err().to_string();
         assert!(!first.contains("restart") && second.contains("restart"), "{first} / {second}");
         assert!(!pack.accepts(1, u32::MAX));
+    }
+
+    #[test]
+    fn what_nobody_relies_on_is_synced_only_when_all_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let pack = OpenPack::create(dir.path(), 0).unwrap();
+        let durable = || pack.durable.load(Ordering::Acquire);
+        let start = durable();
+        pack.append(&[Bytes::from_static(b"moved")]).unwrap();
+        pack.sync_owed().unwrap();
+        assert_eq!(durable(), start);
+        pack.append(&[Bytes::from_static(b"new")]).unwrap();
+        pack.owe();
+        pack.append(&[Bytes::from_static(b"moved too")]).unwrap();
+        pack.sync_owed().unwrap();
+        assert_eq!(durable(), pack.tail(), "one sync takes all that is there");
+        pack.append(&[Bytes::from_static(b"moved")]).unwrap();
+        pack.sync_owed().unwrap();
+        assert!(durable() < pack.tail());
+        pack.sync().unwrap();
+        assert_eq!(durable(), pack.tail());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::footer::{self, FooterLine, LINE_BYTES, NameHasher, TRAILER_BYTES, Trailer};
 use super::map::Map;
 use super::open::OpenPack;
+use super::sort::LineSorter;
 use super::walk::{Check, walk};
 use super::{PACK_HEADER_BYTES, damaged, parse_header, read_at};
 use crate::error::{At, Error, Result};
@@ -58,18 +59,17 @@ impl SealedPack {
     /// After an error the pack is open as before, or takes no further records.
     pub(crate) fn seal(pack: &OpenPack) -> Result<Self> {
         let tail = pack.tail();
-        let mut lines = Vec::new();
+        let mut lines = LineSorter::new(&pack.path);
         let mut records = 0;
         let mut name = NameHasher::new(&read_at(&pack.file, &pack.path, 0, PACK_HEADER_BYTES)?);
         walk(&pack.file, &pack.path, PACK_HEADER_BYTES as u64..tail, Check::Headers, &mut |found| {
             name.push(&found.header);
             records += 1;
-            lines.extend(FooterLine::of_record(found.offset, &found.header));
-            Ok(())
+            FooterLine::of_record(found.offset, &found.header).try_for_each(|line| lines.push(line))
         })?;
         let name = name.finish();
         let path = pack.path.with_file_name(format!("{}.pack", hex::encode(name)));
-        pack.finish(&footer::encode(&mut lines, tail, records, &name)?)?;
+        pack.finish(|write| footer::encode(lines, tail, records, &name, write))?;
         fsx::rename_durable(&pack.path, &path)?;
         Self::open(path)
     }
@@ -85,7 +85,7 @@ impl SealedPack {
         parse_header(&read_at(&file, &self.path, 0, PACK_HEADER_BYTES)?, &self.path)?;
         let len = file.metadata().at("read", &self.path)?.len();
         let trailer = Self::read_trailer(&file, len, &self.path)?;
-        trailer.check_lines(&read_at(&file, &self.path, trailer.footer_at, trailer.lines_len())?, &self.path)
+        trailer.check_lines(&self.path, &mut |at, len| read_at(&file, &self.path, at, len))
     }
 
     /// Where the records end, bytes.
@@ -127,11 +127,12 @@ impl SealedPack {
     /// Calls `each` with the lines of records in `range`, by rising id, and returns how many records those are.
     pub(super) fn footer_lines(&self, range: &Range<u64>, each: &mut dyn FnMut(&[FooterLine]) -> Result<()>) -> Result<u64> {
         let trailer = self.trailer.as_ref().ok_or_else(|| damaged(&self.path, "its trailer is damaged"))?;
-        let bytes = self.read(trailer.footer_at, trailer.lines_len())?;
-        trailer.check_lines(&bytes, &self.path)?;
+        trailer.check_lines(&self.path, &mut |at, len| self.read(at, len))?;
         let whole = range.start <= PACK_HEADER_BYTES as u64 && range.end >= trailer.footer_at;
         let mut offsets = HashSet::new();
-        for slice in bytes.chunks(LINE_BYTES * SLICE_LINES) {
+        for start in (0..trailer.lines_len()).step_by(LINE_BYTES * SLICE_LINES) {
+            let len = (LINE_BYTES * SLICE_LINES).min(trailer.lines_len() - start);
+            let slice = self.read(trailer.footer_at + start as u64, len)?;
             let lines = slice.chunks_exact(LINE_BYTES).map(FooterLine::parse);
             let lines: Vec<_> = lines.filter(|line| range.contains(&u64::from(line.offset))).collect();
             if !whole {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
@@ -78,6 +79,11 @@ impl Pack {
         read().map_err(|error| self.at_record(offset, error))
     }
 
+    /// Reads the record that was found.
+    pub(crate) fn record_of(&self, found: &Found) -> Result<Bytes> {
+        self.read(u64::from(found.offset), found.header.record_len())
+    }
+
     /// Reads the checked header of the record at `offset`, not its payload.
     pub(crate) fn read_header(&self, offset: u32) -> Result<RecordHeader> {
         let read = || {
@@ -102,13 +108,19 @@ impl Pack {
                 Err(error) => return Err(error),
             }
         }
+        self.records(&mut |found| each(&FooterLine::of_record(found.offset, &found.header).collect::<Vec<_>>()))
+    }
+
+    /// Calls `each` with all records as they lie, by their headers.
+    pub(crate) fn records(&self, each: &mut dyn FnMut(&Found) -> Result<()>) -> Result<Lines> {
+        let range = PACK_HEADER_BYTES as u64..self.end();
         let mut lines = Lines { records: 0, whole: true };
         let mut next = range.start;
         let last = self.walk(range.clone(), &mut |found| {
             lines.whole &= u64::from(found.offset) == next;
             next = u64::from(found.offset) + found.header.record_len() as u64;
             lines.records += 1;
-            each(&FooterLine::of_record(found.offset, &found.header).collect::<Vec<_>>())
+            each(&found)
         })?;
         lines.whole &= last == range.end;
         Ok(lines)
@@ -160,7 +172,7 @@ impl Pack {
     }
 }
 
-/// What [`Pack::lines`] has found.
+/// What [`Pack::lines`] or [`Pack::records`] has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lines {
     pub(crate) records: u64,
@@ -199,6 +211,21 @@ impl PackSet {
         self.packs.read().expect("nothing panics while it changes the set").get(&number).cloned()
     }
 
+    /// Says how long the file of `pack` is, bytes; `None` when somebody took it away, though nobody here has unlinked or renamed it.
+    pub(crate) fn file_len(&self, pack: &Pack) -> Result<Option<u64>> {
+        let _turn = self.sealing();
+        let now = self.present(pack.number()).filter(|now| now.path() == pack.path());
+        match fs::metadata(pack.path()) {
+            Err(error) if error.kind() == ErrorKind::NotFound && now.is_some() => Ok(None),
+            other => Ok(Some(other.at("read", pack.path())?.len())),
+        }
+    }
+
+    /// Forgets pack `number`, whose file is gone.
+    pub(crate) fn lose(&self, number: u32) {
+        self.packs.write().expect("nothing panics while it changes the set").remove(&number);
+    }
+
     /// Unlinks pack `number`; who holds a lease before `next_lease` can read it until [`PackSet::release`].
     pub(crate) fn retire(&self, number: u32, next_lease: u64) -> Result<()> {
         let _turn = self.sealing();
@@ -230,11 +257,18 @@ impl PackSet {
 
     /// Makes everything in open packs durable that was appended before this call.
     pub(crate) fn sync(&self) -> Result<()> {
-        let open: Vec<_> = {
-            let packs = self.packs.read().expect("nothing panics while it changes the set");
-            packs.values().filter_map(|pack| if let Pack::Open(open) = pack { Some(Arc::clone(open)) } else { None }).collect()
-        };
-        open.iter().try_for_each(|pack| pack.sync())
+        self.open().iter().try_for_each(|pack| pack.sync())
+    }
+
+    /// Makes everything durable that somebody relies on: without what upkeep is copying, which still lies where it was.
+    pub(crate) fn sync_owed(&self) -> Result<()> {
+        self.open().iter().try_for_each(|pack| pack.sync_owed())
+    }
+
+    /// Returns the open packs by rising number.
+    pub(crate) fn open(&self) -> Vec<Arc<OpenPack>> {
+        let packs = self.packs.read().expect("nothing panics while it changes the set");
+        packs.values().filter_map(|pack| if let Pack::Open(open) = pack { Some(Arc::clone(open)) } else { None }).collect()
     }
 
     /// Creates pack `number`.

@@ -4,12 +4,16 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::{offset32, read_at};
 use crate::chunk::record::{RECORD_FIXED_BYTES, RecordHeader};
 use crate::error::{Error, Result};
 
 /// Bytes read at a record's start: the whole header of all but very crowded records.
 const HEAD_BYTES: u64 = 4096;
+/// Bytes read at once where records are small.
+const AHEAD_BYTES: u64 = 256 << 10;
 /// Bytes read at once when the next record is searched for.
 const SEARCH_BYTES: usize = 1 << 20;
 const RECORD_MAGIC: &[u8] = b"CNRC";
@@ -53,8 +57,9 @@ pub(super) fn walk(
     let mut end = range.start;
     let mut at = range.start;
     let mut in_step = true;
+    let mut heads = Heads::new(file, path);
     while at < range.end {
-        match step(file, path, at..range.end, check) {
+        match step(&mut heads, at..range.end, check) {
             Ok(Step::Good(header)) => {
                 at += header.record_len() as u64;
                 each(Found { offset: offset32(at - header.record_len() as u64), header })?;
@@ -76,8 +81,9 @@ pub(super) fn walk(
 /// Finds the first record in `range` whose header is good; its payload is not read.
 pub(super) fn find_next(file: &File, path: &Path, range: Range<u64>) -> Result<Option<Found>> {
     let mut at = range.start;
+    let mut heads = Heads::new(file, path);
     while at < range.end {
-        match step(file, path, at..range.end, Check::Headers) {
+        match step(&mut heads, at..range.end, Check::Headers) {
             Ok(Step::Good(header)) => return Ok(Some(Found { offset: offset32(at), header })),
             Ok(Step::BadPayload(_) | Step::Bad) | Err(Error::TooNew { .. }) => at = search(file, path, at + 1..range.end)?,
             Err(error) => return Err(error),
@@ -86,9 +92,39 @@ pub(super) fn find_next(file: &File, path: &Path, range: Range<u64>) -> Result<O
     Ok(None)
 }
 
-fn step(file: &File, path: &Path, range: Range<u64>, check: Check) -> Result<Step> {
+/// Reads the beginnings of records: each alone, or many at once where they lie close together.
+struct Heads<'a> {
+    file: &'a File,
+    path: &'a Path,
+    held: Bytes,
+    /// Where that lies in the file.
+    from: u64,
+}
+
+impl<'a> Heads<'a> {
+    fn new(file: &'a File, path: &'a Path) -> Self {
+        Self { file, path, held: Bytes::new(), from: 0 }
+    }
+
+    /// Returns the first bytes of `range`, all of them or at least [`HEAD_BYTES`].
+    fn read(&mut self, range: &Range<u64>) -> Result<Bytes> {
+        let wanted = (range.end - range.start).min(HEAD_BYTES);
+        let held = self.from..self.from + self.held.len() as u64;
+        if range.start < held.start || range.start + wanted > held.end {
+            // The record before was small: the next ones will be too.
+            let ahead = if held.contains(&range.start) { AHEAD_BYTES.min(range.end - range.start) } else { wanted };
+            self.held = read_at(self.file, self.path, range.start, usize_of(ahead))?;
+            self.from = range.start;
+        }
+        let start = usize_of(range.start - self.from);
+        Ok(self.held.slice(start..start + usize_of(wanted)))
+    }
+}
+
+fn step(heads: &mut Heads<'_>, range: Range<u64>, check: Check) -> Result<Step> {
+    let (file, path) = (heads.file, heads.path);
     let rest = range.end - range.start;
-    let mut head = read_at(file, path, range.start, usize_of(rest.min(HEAD_BYTES)))?;
+    let mut head = heads.read(&range)?;
     let Some(header_len) = not_damaged(RecordHeader::header_len(&head))? else { return Ok(Step::Bad) };
     if header_len as u64 > rest {
         return Ok(Step::Bad);

@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
-use super::{Appender, Inner, RecordAt, opening};
+use super::{Inner, RecordAt, opening};
 use crate::chunk::record::RecordHeader;
 use crate::error::{Error, Result};
 use crate::pack::{FooterLine, Mode, OpenPack, Pack};
@@ -24,8 +24,13 @@ enum Origin {
 }
 
 impl Inner {
-    fn appender(&self) -> MutexGuard<'_, Appender> {
-        self.appender.lock().expect("nothing panics while it appends")
+    /// Returns the pack that takes records of `origin`, for who appends.
+    fn taker(&self, origin: Origin) -> MutexGuard<'_, Option<Arc<OpenPack>>> {
+        let taker = match origin {
+            Origin::New => &self.active,
+            Origin::Moved(_) => &self.mover,
+        };
+        taker.lock().expect("nothing panics while it appends")
     }
 
     pub(crate) fn condemned(&self) -> RwLockReadGuard<'_, Condemned> {
@@ -81,10 +86,10 @@ impl Inner {
             return Err(Error::damaged("a record to be appended", "its length is not what its header says"));
         }
         let (at, full) = {
-            let mut appender = self.appender();
-            let (pack, full) = self.pack_for(&mut appender, len)?;
+            let mut taker = self.taker(origin);
+            let (pack, full) = self.pack_for(&mut taker, len)?;
             let offset = pack.append(parts)?;
-            self.enter(pack.number, offset, header, origin)?;
+            self.enter(&pack, offset, header, origin)?;
             (RecordAt { pack: pack.number, offset }, full)
         };
         if let Some(full) = full {
@@ -99,42 +104,44 @@ impl Inner {
     }
 
     /// Enters an appended record in the index.
-    fn enter(&self, pack: u32, offset: u32, header: &RecordHeader, origin: Origin) -> Result<()> {
+    fn enter(&self, pack: &OpenPack, offset: u32, header: &RecordHeader, origin: Origin) -> Result<()> {
         let lines: Vec<_> = FooterLine::of_record(offset, header).collect();
-        let condemned = self.condemned();
-        match origin {
-            // Who appends a chunk relies on it wherever it is found.
-            Origin::New => self.index.add(pack, &lines, &mut |at| condemned.save(at))?,
-            Origin::Moved(from) => self.index.replace(pack, &lines, from)?,
-        }
         let len = u32::try_from(header.record_len()).unwrap_or(u32::MAX);
-        let end = offset.checked_add(len).expect("a pack ends before PACK_BYTES_MAX");
-        self.index.cover(pack, offset..end, 1);
-        Ok(())
+        let range = offset..offset.checked_add(len).expect("a pack ends before PACK_BYTES_MAX");
+        match origin {
+            Origin::New => {
+                pack.owe();
+                // Who appends a chunk relies on it wherever it is found.
+                let condemned = self.condemned();
+                self.index.add_record(pack.number, range, &lines, &mut |at| condemned.save(at))
+            }
+            Origin::Moved(from) => self.index.move_record(pack.number, range, &lines, from),
+        }
     }
 
-    /// Returns the pack that takes a record of `len` bytes: the active one or another, and then the one before, which is full.
-    fn pack_for(&self, appender: &mut Appender, len: usize) -> Result<(Arc<OpenPack>, Option<Arc<OpenPack>>)> {
-        if let Some(pack) = appender.active.as_ref().filter(|pack| pack.accepts(len, self.limits.pack_bytes_max)) {
+    /// Returns the pack that takes a record of `len` bytes: the one in `taker` or another, and then the one before, which is full.
+    fn pack_for(&self, taker: &mut Option<Arc<OpenPack>>, len: usize) -> Result<(Arc<OpenPack>, Option<Arc<OpenPack>>)> {
+        if let Some(pack) = taker.as_ref().filter(|pack| pack.accepts(len, self.limits.pack_bytes_max)) {
             return Ok((Arc::clone(pack), None));
         }
-        let number = appender.next_pack;
-        let next = opening::after(number)?;
-        let pack = self.packs.create(number)?;
-        appender.next_pack = next;
-        Ok((Arc::clone(&pack), appender.active.replace(pack)))
+        let mut next = self.next_pack.lock().expect("nothing panics while it numbers a pack");
+        let after = opening::after(*next)?;
+        let pack = self.packs.create(*next)?;
+        *next = after;
+        Ok((Arc::clone(&pack), taker.replace(pack)))
     }
 
-    /// Takes the pack that takes records away from who appends.
+    /// Takes the pack that takes new records away from who appends.
     pub(super) fn take_active(&self) -> Option<Arc<OpenPack>> {
-        self.appender().active.take()
+        self.taker(Origin::New).take()
     }
 
     /// Lets nothing more be appended to `pack`.
     pub(crate) fn end_appending(&self, pack: &Pack) {
-        let mut appender = self.appender();
-        if let Some(active) = appender.active.take_if(|active| active.number == pack.number()) {
-            active.close();
+        for origin in [Origin::New, Origin::Moved(pack.number())] {
+            if let Some(taker) = self.taker(origin).take_if(|taker| taker.number == pack.number()) {
+                taker.close();
+            }
         }
     }
 
@@ -150,7 +157,7 @@ impl Inner {
 
     /// Points the entry of `line` (of pack `pack`) there.
     pub(crate) fn correct(&self, pack: u32, line: &FooterLine) -> Result<()> {
-        let _turn = self.appender();
+        let _turn = self.taker(Origin::New);
         self.index.correct(pack, line)
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::file::Kind;
 use crate::chunk::fields;
@@ -36,32 +37,40 @@ pub(super) struct Batch {
     pub(super) since_millis: i64,
     /// The lease that was next: older ones may have looked the chunks up before.
     pub(super) next_lease: u64,
-    /// Sorted.
-    pub(super) places: Vec<Place>,
-    /// By place: looked up since.
-    saved: Vec<AtomicBool>,
+    pub(super) places: Places,
+    /// A bit a place: looked up since.
+    saved: Box<[AtomicU64]>,
 }
 
+/// Places of one pack, sorted; sharing them takes no room.
+pub(super) type Places = Arc<Vec<Place>>;
+
 impl Batch {
-    pub(super) fn new(since_millis: i64, next_lease: u64, places: Vec<Place>) -> Self {
-        let saved = places.iter().map(|_| AtomicBool::new(false)).collect();
+    pub(super) fn new(since_millis: i64, next_lease: u64, places: Places) -> Self {
+        let saved = (0..places.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         Self { since_millis, next_lease, places, saved }
+    }
+
+    fn is_saved(&self, at: usize) -> bool {
+        self.saved[at / 64].load(Ordering::Acquire) & (1 << (at % 64)) != 0
     }
 
     /// Says whether the chunk at `place` is condemned, and not saved.
     pub(super) fn holds(&self, place: Place) -> bool {
-        self.places.binary_search(&place).is_ok_and(|at| !self.saved[at].load(Ordering::Acquire))
+        self.places.binary_search(&place).is_ok_and(|at| !self.is_saved(at))
     }
 
     fn save(&self, place: Place) {
         if let Ok(at) = self.places.binary_search(&place) {
-            self.saved[at].store(true, Ordering::Release);
+            self.saved[at / 64].fetch_or(1 << (at % 64), Ordering::Release);
         }
     }
 
     /// Iterates what was saved.
     pub(super) fn saved(&self) -> impl Iterator<Item = Place> + '_ {
-        self.places.iter().zip(&self.saved).filter(|(_, saved)| saved.load(Ordering::Acquire)).map(|(place, _)| *place)
+        let words = self.saved.iter().enumerate().map(|(word, bits)| (word * 64, bits.load(Ordering::Acquire)));
+        let saved = words.flat_map(|(first, bits)| (0..64).filter(move |bit| bits & (1 << bit) != 0).map(move |bit| first + bit));
+        saved.map(|at| self.places[at])
     }
 }
 
@@ -84,7 +93,7 @@ impl Condemned {
                 let mut places: Vec<_> =
                     lines.iter().map(|line| place(fields::u32_at(line, 12), fields::u16_at(line, 16))).collect();
                 places.sort_unstable();
-                condemned.packs.entry(pack).or_default().push(Batch::new(since_millis, 0, places));
+                condemned.packs.entry(pack).or_default().push(Batch::new(since_millis, 0, Arc::new(places)));
             } else {
                 whole = false;
             }
@@ -94,21 +103,31 @@ impl Condemned {
 
     /// Writes what is condemned and not saved, durably.
     pub(crate) fn store(&self, store: &Path) -> Result<()> {
-        let all: usize = self.packs.values().flatten().map(|batch| batch.places.len()).sum();
-        let mut lines = Vec::with_capacity(all * LINE_BYTES);
-        for (pack, batch) in self.packs.iter().flat_map(|(pack, batches)| batches.iter().map(move |batch| (pack, batch))) {
-            for (at, saved) in batch.places.iter().zip(&batch.saved) {
-                if saved.load(Ordering::Acquire) {
-                    continue;
+        // As it is now: others go on saving.
+        let batches: Vec<_> =
+            self.packs.iter().flat_map(|(pack, batches)| batches.iter().map(move |batch| (pack, batch))).collect();
+        let saved: Vec<Vec<_>> =
+            batches.iter().map(|(_, batch)| batch.saved.iter().map(|bits| bits.load(Ordering::Acquire)).collect()).collect();
+        let count = self.len() - saved.iter().flatten().map(|bits: &u64| bits.count_ones() as usize).sum::<usize>();
+        FILE.write_lines(store, count, &mut |put| {
+            for ((pack, batch), saved) in batches.iter().zip(&saved) {
+                let unsaved = batch.places.iter().enumerate().filter(|(at, _)| saved[at / 64] & (1 << (at % 64)) == 0);
+                for (offset, ordinal) in unsaved.map(|(_, place)| parts(*place)) {
+                    let mut line = [0; LINE_BYTES];
+                    line[..4].copy_from_slice(&pack.to_le_bytes());
+                    line[4..12].copy_from_slice(&batch.since_millis.to_le_bytes());
+                    line[12..16].copy_from_slice(&offset.to_le_bytes());
+                    line[16..].copy_from_slice(&ordinal.to_le_bytes());
+                    put(&line)?;
                 }
-                let (offset, ordinal) = parts(*at);
-                lines.extend_from_slice(&pack.to_le_bytes());
-                lines.extend_from_slice(&batch.since_millis.to_le_bytes());
-                lines.extend_from_slice(&offset.to_le_bytes());
-                lines.extend_from_slice(&ordinal.to_le_bytes());
             }
-        }
-        FILE.write(store, &lines)
+            Ok(())
+        })
+    }
+
+    /// Number of condemned chunks, saved ones included.
+    pub(super) fn len(&self) -> usize {
+        self.packs.values().flatten().map(|batch| batch.places.len()).sum()
     }
 
     /// Saves the chunk at `at`, if it is condemned: somebody has looked it up.
@@ -146,8 +165,8 @@ mod tests {
     fn golden_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let mut condemned = Condemned::default();
-        condemned.packs.insert(3, vec![Batch::new(-5, 9, vec![place(32, 0), place(u32::MAX, u16::MAX)])]);
-        condemned.packs.insert(4, vec![Batch::new(1_800_000_000_000, 9, vec![place(32, 0)])]);
+        condemned.packs.insert(3, vec![Batch::new(-5, 9, vec![place(32, 0), place(u32::MAX, u16::MAX)].into())]);
+        condemned.packs.insert(4, vec![Batch::new(1_800_000_000_000, 9, vec![place(32, 0)].into())]);
         condemned.store(dir.path()).unwrap();
         crate::golden::assert_same("condemned-v1.bin", &dir.path().join("upkeep/condemned"));
     }
@@ -157,8 +176,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut condemned = Condemned::default();
         let places = vec![place(32, 0), place(32, 7), place(u32::MAX, u16::MAX)];
-        condemned.packs.insert(3, vec![Batch::new(-5, 9, places), Batch::new(8, 9, vec![place(64, 1)])]);
-        condemned.packs.insert(4, vec![Batch::new(1, 9, vec![place(32, 0)])]);
+        condemned.packs.insert(3, vec![Batch::new(-5, 9, places.into()), Batch::new(8, 9, vec![place(64, 1)].into())]);
+        condemned.packs.insert(4, vec![Batch::new(1, 9, vec![place(32, 0)].into())]);
         condemned.save(at(3, 32, 7));
         condemned.save(at(3, 33, 7));
         condemned.store(dir.path()).unwrap();
@@ -167,7 +186,7 @@ mod tests {
         assert_eq!(loaded.packs.len(), 1);
         let batches = loaded.batches(3);
         assert_eq!((batches[0].since_millis, batches[0].next_lease), (-5, 0));
-        assert_eq!(batches[0].places, [place(32, 0), place(u32::MAX, u16::MAX)]);
+        assert_eq!(*batches[0].places, [place(32, 0), place(u32::MAX, u16::MAX)]);
         assert!(batches[1].holds(place(64, 1)));
         assert_eq!(parts(place(u32::MAX, 5)), (u32::MAX, 5));
         Condemned::default().store(dir.path()).unwrap();
@@ -178,7 +197,7 @@ mod tests {
     fn every_damaged_byte_of_the_file_means_that_nothing_is_condemned() {
         let dir = tempfile::tempdir().unwrap();
         let mut condemned = Condemned::default();
-        condemned.packs.insert(3, vec![Batch::new(1, 0, vec![place(32, 0)])]);
+        condemned.packs.insert(3, vec![Batch::new(1, 0, vec![place(32, 0)].into())]);
         condemned.store(dir.path()).unwrap();
         let path = dir.path().join("upkeep/condemned");
         let good = std::fs::read(&path).unwrap();

@@ -1,8 +1,10 @@
 //! Garbage collection: mark, condemn, and sweep what was condemned long enough ago.
 
-use super::condemned::{Batch, Condemned, Place};
+use std::sync::Arc;
+
+use super::condemned::{Batch, Condemned, Place, Places};
 use super::mark::Marks;
-use super::survey::{Dead, Survey};
+use super::survey::{Before, Survey};
 use super::sweep::Sweep;
 use crate::error::Result;
 use crate::id::ManifestId;
@@ -15,8 +17,8 @@ const SMALL_PART: u64 = 8;
 pub const REWRITE_BYTES_MAX: u64 = 4 << 30;
 /// Live part of a pack below which it is written anew, unless said otherwise.
 const POOR_PERCENT: u8 = 50;
-/// Most condemned chunks that are kept in mind, 9 bytes each; what is dead besides waits for a later run.
-const CONDEMNED_CHUNKS_MAX: usize = 16 << 20;
+/// Most condemned chunks that are kept in mind, 8 bytes and a bit each; what is dead besides waits for a later run.
+const CONDEMNED_CHUNKS_MAX: usize = 8 << 20;
 
 /// Most condemnations of one pack that are told apart.
 const BATCHES_MAX: usize = 8;
@@ -109,37 +111,39 @@ pub fn gc_paced(
     let live = live()?;
     let packs = store.inner.packs.all();
     let marks = Marks::of(store, &live, pace)?;
-    let mut surveys = {
+    let surveys = {
         // Look-ups hold it in the same way, and who changes it waits for this run.
         let old = store.inner.condemned();
-        packs.iter().map(|pack| Survey::of(store, pack, &marks, &old)).collect::<Result<Vec<_>>>()?
+        let fresh_max = CONDEMNED_CHUNKS_MAX.saturating_sub(old.len());
+        let mut before = Before { marks: &marks, condemned: &old, fresh_max };
+        let mut surveys = Vec::with_capacity(packs.len());
+        for pack in &packs {
+            let survey = Survey::of(store, pack, &before, pace)?;
+            before.fresh_max -= survey.fresh.places.len();
+            surveys.push(survey);
+        }
+        surveys
     };
     let mut report = GcReport { chunks_missing: marks.missing, ..GcReport::default() };
     drop(marks);
-    let next_lease = condemn(store, options, &mut surveys)?;
+    let next_lease = condemn(store, options, &surveys)?;
     let plans = plan(store, packs.into_iter().zip(surveys), &Due { options, began, next_lease }, &mut report);
     Sweep::new(store, options.dry_run, pace, &mut report).run(plans)?;
     Ok(report)
 }
 
 /// Condemns what is dead; returns the lease that is next when that takes effect.
-fn condemn(store: &Store, options: &GcOptions, surveys: &mut [Survey]) -> Result<u64> {
+fn condemn(store: &Store, options: &GcOptions, surveys: &[Survey]) -> Result<u64> {
     if options.dry_run {
         return Ok(store.inner.leases.next());
     }
     let mut condemned = Condemned::default();
-    let mut total = 0;
     for survey in surveys {
-        let old = survey.condemned.iter().map(|(&(since, next_lease), dead)| Batch::new(since, next_lease, dead.places.clone()));
+        let old = survey.condemned.iter();
+        let old = old.map(|(&(since, next_lease), dead)| Batch::new(since, next_lease, Arc::clone(&dead.places)));
         let mut batches = join(old.collect());
-        total += batches.iter().map(|batch| batch.places.len()).sum::<usize>();
-        if total + survey.fresh.places.len() > CONDEMNED_CHUNKS_MAX {
-            // Nobody could save these, so they are as good as live in this run.
-            survey.fresh = Dead::default();
-        }
         if !survey.fresh.places.is_empty() {
-            total += survey.fresh.places.len();
-            batches.push(Batch::new(options.now_millis, FRESH, survey.fresh.places.clone()));
+            batches.push(Batch::new(options.now_millis, FRESH, Arc::clone(&survey.fresh.places)));
         }
         condemned.packs.insert(survey.pack, batches);
     }
@@ -164,9 +168,9 @@ fn join(mut batches: Vec<Batch>) -> Vec<Batch> {
     let rest = batches.split_off(surplus + 1);
     let since_millis = batches.iter().map(|batch| batch.since_millis).max().unwrap_or_default();
     let next_lease = batches.iter().map(|batch| batch.next_lease).max().unwrap_or_default();
-    let mut places: Vec<_> = batches.into_iter().flat_map(|batch| batch.places).collect();
+    let mut places: Vec<_> = batches.iter().flat_map(|batch| batch.places.iter().copied()).collect();
     places.sort_unstable();
-    std::iter::once(Batch::new(since_millis, next_lease, places)).chain(rest).collect()
+    std::iter::once(Batch::new(since_millis, next_lease, places.into())).chain(rest).collect()
 }
 
 /// The leases when a run began.
@@ -202,8 +206,10 @@ impl Due<'_> {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) pack: Pack,
-    /// What is not copied, sorted.
-    pub(super) doomed: Vec<Place>,
+    /// What is not copied, by when it was condemned.
+    doomed: Vec<Places>,
+    /// What of that is copied all the same, sorted: it was looked up since.
+    pub(super) spared: Vec<Place>,
     /// Raw bytes of what is found in it and copied.
     kept_bytes: u64,
     /// About how many bytes the copies take.
@@ -218,11 +224,24 @@ impl Plan {
     /// Copies everything that is found in `pack`.
     pub(super) fn copy_all(pack: Pack) -> Self {
         let stored = pack.stored_bytes();
-        Self { pack, doomed: Vec::new(), kept_bytes: stored, copy_bytes: stored, is_poor: true, is_small: false }
+        Self {
+            pack,
+            doomed: Vec::new(),
+            spared: Vec::new(),
+            kept_bytes: stored,
+            copy_bytes: stored,
+            is_poor: true,
+            is_small: false,
+        }
     }
 
     pub(super) fn is_dead(&self) -> bool {
         self.kept_bytes == 0
+    }
+
+    /// Says whether the chunk at `place` goes with the pack.
+    pub(super) fn dooms(&self, place: Place) -> bool {
+        self.doomed.iter().any(|places| places.binary_search(&place).is_ok()) && self.spared.binary_search(&place).is_err()
     }
 }
 
@@ -253,19 +272,19 @@ fn plan(store: &Store, packs: impl Iterator<Item = (Pack, Survey)>, due: &Due<'_
 fn plan_pack(store: &Store, pack: Pack, survey: Survey, due: &Due<'_>, report: &mut GcReport) -> Plan {
     let fresh = ((due.options.now_millis, due.next_lease), survey.fresh);
     let (mut doomed, mut doomed_bytes) = (Vec::new(), 0);
-    for ((since_millis, next_lease), mut dead) in survey.condemned.into_iter().chain([fresh]) {
+    for ((since_millis, next_lease), dead) in survey.condemned.into_iter().chain([fresh]) {
         report.chunks_waiting += dead.places.len() as u64;
         report.waiting_raw_bytes += dead.raw_bytes;
         if due.is_due(since_millis, next_lease) {
-            doomed.append(&mut dead.places);
+            doomed.push(dead.places);
             doomed_bytes += dead.raw_bytes;
         }
     }
-    doomed.sort_unstable();
     let kept_bytes = survey.found_bytes.saturating_sub(doomed_bytes);
     let small_max = u64::from(store.inner.limits.pack_bytes_max) / SMALL_PART;
     Plan {
         doomed,
+        spared: Vec::new(),
         kept_bytes,
         copy_bytes: part(survey.stored_bytes, kept_bytes, survey.raw_bytes),
         is_small: matches!(pack, Pack::Sealed(_)) && survey.stored_bytes < small_max,
@@ -287,10 +306,10 @@ mod tests {
     #[test]
     fn too_many_batches_are_joined_and_none_waits_less() {
         let count = i64::try_from(BATCHES_MAX).unwrap() + 3;
-        let joined = join((0..count).map(|n| Batch::new(n, n.unsigned_abs(), vec![100 - n.unsigned_abs()])).collect());
+        let joined = join((0..count).map(|n| Batch::new(n, n.unsigned_abs(), vec![100 - n.unsigned_abs()].into())).collect());
         assert_eq!(joined.len(), BATCHES_MAX);
         assert_eq!((joined[0].since_millis, joined[0].next_lease), (3, 3));
-        assert_eq!(joined[0].places, [97, 98, 99, 100]);
+        assert_eq!(*joined[0].places, [97, 98, 99, 100]);
         assert_eq!(joined[1].since_millis, 4);
         assert_eq!(part(10, 1, 0), 10);
     }

@@ -12,7 +12,7 @@ use crate::manifest::{ManifestFile, recipe};
 use crate::store::{ChunkAt, Store};
 
 /// What is called with bytes that were read.
-type Pace<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
+pub(super) type Pace<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
 
 /// How much of a version has to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

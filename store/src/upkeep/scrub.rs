@@ -103,7 +103,12 @@ impl Scrub<'_> {
     }
 
     fn pack(&mut self, pack: &Pack, start: u64) -> Result<()> {
-        let end = pack.end();
+        let whole = pack.end();
+        let len = match self.store.inner.packs.file_len(pack) {
+            Err(Error::Io { .. }) if self.is_gone(pack) => return Ok(()),
+            other => other?,
+        };
+        let end = whole.min(len.unwrap_or(0));
         let mut at = start;
         while at < end {
             let found = match pack.find_next(at..end) {
@@ -134,8 +139,17 @@ impl Scrub<'_> {
             }
             self.read(pack, at, at - begins)?;
         }
+        if end < whole {
+            // Somebody cut it short, or took it away, under this process: what comes goes elsewhere.
+            self.store.inner.end_appending(pack);
+            self.bad.push(end..whole);
+        }
         self.damage(pack)?;
-        self.frame(pack)
+        if len.is_some() {
+            return self.frame(pack);
+        }
+        self.store.inner.packs.lose(pack.number());
+        Ok(())
     }
 
     fn read(&mut self, pack: &Pack, at: u64, bytes: u64) -> Result<()> {

@@ -2,15 +2,13 @@
 //!
 //! Each step is durable before the next, so a kill in between leaves a pack too many and never one too few.
 
-use std::collections::HashSet;
-
-use super::condemned::{Batch, Place, parts, place};
+use super::condemned::{Batch, place};
 use super::gc::{GcReport, Plan};
 use crate::chunk::VerifiedChunk;
 use crate::chunk::record::{self, VerifiedRecord};
 use crate::error::{Error, Result};
 use crate::index::Dropped;
-use crate::pack::Pack;
+use crate::pack::{FooterLine, Found, Pack};
 use crate::store::{ChunkAt, RecordAt, Store};
 
 /// Compression of records of which a part is copied.
@@ -43,11 +41,13 @@ impl<'a> Sweep<'a> {
 
     /// Carries out `plans`.
     pub(super) fn run(mut self, plans: Vec<Plan>) -> Result<()> {
-        let mut emptied = Vec::new();
-        for plan in plans {
-            if !self.dry_run {
+        if !self.dry_run {
+            for plan in &plans {
                 self.store.inner.end_appending(&plan.pack);
             }
+        }
+        let mut emptied = Vec::new();
+        for plan in plans {
             match self.empty(plan)? {
                 Some(done) => emptied.push(done),
                 None => self.report.packs_kept += 1,
@@ -79,56 +79,51 @@ impl<'a> Sweep<'a> {
         report.waiting_raw_bytes = report.waiting_raw_bytes.saturating_sub(done.dropped.raw_bytes);
     }
 
-    /// Copies what has to be kept of a pack; `None` when some of it cannot be read, so that the pack has to stay.
+    /// Copies what has to be kept of a pack, record by record as it lies; `None` when some of it cannot be read, so that the pack has to stay.
     fn empty(&mut self, mut plan: Plan) -> Result<Option<Emptied>> {
-        let number = plan.pack.number();
-        let index = &self.store.inner.index;
-        {
-            let condemned = self.store.inner.condemned();
-            let saved: HashSet<_> = condemned.batches(number).iter().flat_map(Batch::saved).collect();
-            plan.doomed.retain(|place| !saved.contains(place));
-        }
-        let mut keep: Vec<Place> = Vec::new();
-        let mut dropped = Dropped::default();
-        let lines = plan.pack.lines(&mut |lines| {
-            for line in lines {
-                let here = ChunkAt { record: RecordAt { pack: number, offset: line.offset }, ordinal: line.ordinal };
-                if index.locate(&line.id)? == Some(here) {
-                    let at = place(line.offset, line.ordinal);
-                    if plan.doomed.binary_search(&at).is_ok() {
-                        dropped.chunks += 1;
-                        dropped.raw_bytes += u64::from(line.len);
-                    } else {
-                        keep.push(at);
-                    }
+        let pack = plan.pack.clone();
+        let store = self.store;
+        plan.spared = store.inner.condemned().batches(pack.number()).iter().flat_map(Batch::saved).collect();
+        plan.spared.sort_unstable();
+        let (mut dropped, mut copied_bytes) = (Dropped::default(), 0);
+        let walked = pack.records(&mut |found| {
+            let mut keep = Vec::new();
+            for line in FooterLine::of_record(found.offset, &found.header) {
+                let here = ChunkAt { record: RecordAt { pack: pack.number(), offset: line.offset }, ordinal: line.ordinal };
+                if store.inner.index.locate(&line.id)? != Some(here) {
+                    continue;
+                }
+                if plan.dooms(place(line.offset, line.ordinal)) {
+                    dropped.chunks += 1;
+                    dropped.raw_bytes += u64::from(line.len);
+                } else {
+                    keep.push(line.ordinal);
                 }
             }
-            Ok(())
-        })?;
-        dropped.records = lines.records;
-        keep.sort_unstable();
-        let mut copied_bytes = 0;
-        for of_record in keep.chunk_by(|a, b| parts(*a).0 == parts(*b).0) {
-            match self.copy(&plan.pack, of_record) {
-                Ok(bytes) => {
-                    copied_bytes += bytes;
-                    (self.pace)(bytes)?;
-                }
-                Err(Error::Damaged { .. }) => return Ok(None),
-                Err(error) => return Err(error),
+            if keep.is_empty() {
+                return (self.pace)(found.header.header_len as u64);
             }
+            copied_bytes += self.copy(&pack, found, &keep)?;
+            (self.pace)(found.header.record_len() as u64)
+        });
+        match walked {
+            Ok(lines) => {
+                dropped.records = lines.records;
+                Ok(lines.whole.then_some(Emptied { plan, dropped, copied_bytes }))
+            }
+            Err(Error::Damaged { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
-        Ok(lines.whole.then_some(Emptied { plan, dropped, copied_bytes }))
     }
 
     /// Copies some chunks of one record; returns the bytes of the new one.
-    fn copy(&self, pack: &Pack, places: &[Place]) -> Result<u64> {
-        let (offset, _) = parts(places[0]);
-        let record = VerifiedRecord::decode(pack.read_record(offset)?).map_err(|error| pack.at_record(offset, error))?;
-        let encoded = if record.header().chunks.len() == places.len() {
+    fn copy(&self, pack: &Pack, found: &Found, keep: &[u16]) -> Result<u64> {
+        let record = pack.record_of(found).and_then(VerifiedRecord::decode);
+        let record = record.map_err(|error| pack.at_record(found.offset, error))?;
+        let encoded = if record.header().chunks.len() == keep.len() {
             record.encoded().clone()
         } else {
-            let chunks: Vec<VerifiedChunk> = places.iter().filter_map(|at| record.chunk(parts(*at).1)).collect();
+            let chunks: Vec<VerifiedChunk> = keep.iter().filter_map(|ordinal| record.chunk(*ordinal)).collect();
             record::encode(record.header().kind, &chunks, LEVEL)?
         };
         if !self.dry_run {
@@ -147,7 +142,7 @@ impl<'a> Sweep<'a> {
             let mut condemned = inner.condemned_mut();
             let is_saved = |done: &Emptied| {
                 let mut saved = condemned.batches(done.plan.pack.number()).iter().flat_map(Batch::saved);
-                saved.any(|place| done.plan.doomed.binary_search(&place).is_ok())
+                saved.any(|place| done.plan.dooms(place))
             };
             let (gone, kept): (Vec<_>, Vec<_>) = emptied.into_iter().partition(|done| !is_saved(done) && done.plan.pack.hold());
             for done in &gone {

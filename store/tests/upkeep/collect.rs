@@ -211,6 +211,34 @@ fn small_packs_are_merged_once() {
     }
 }
 
+/// What is moved goes to a pack of its own; later runs and processes go on with both.
+#[test]
+fn there_are_never_more_open_packs_than_takers() {
+    let mut room = Room::new();
+    let kept = mixed(1, 2);
+    let live = room.publish(&kept);
+    let open = |room: &Room| pack_names(&room.path("store")).iter().filter(|name| name.starts_with("open-")).count();
+    let mut both = 0;
+    for round in 0..6 {
+        // Some of it lies in one pack with something new that stays.
+        let few: Files = [("garbage".to_owned(), noise(round + 900, 300_000))].into();
+        room.publish(&few);
+        let more: Files = [("more".to_owned(), noise(round + 50, 20_000))].into();
+        let another = room.publish(&more);
+        let report = collect_now(&room.store, &[live, another]).unwrap();
+        assert!(report.freed_bytes > 0, "{report:?}");
+        room.publish(&Files::from([("new".to_owned(), noise(round + 70, 9_000))]));
+        both += usize::from(open(&room) == 2);
+        assert!(open(&room) <= 2, "{:?}", pack_names(&room.path("store")));
+        room.assert_whole(another, &more);
+        if round % 2 == 1 {
+            room = room.reopen();
+        }
+        room.assert_whole(live, &kept);
+    }
+    assert!(both > 0, "what is moved never had a pack of its own");
+}
+
 #[test]
 fn no_more_is_copied_than_allowed() {
     let room = Room::new();
