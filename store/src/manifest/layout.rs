@@ -143,6 +143,12 @@ impl Layout {
         (0..self.order.len()).filter_map(|position| self.at(position))
     }
 
+    /// Iterates the entry numbers of what is no file, ascending.
+    pub(crate) fn others(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
+        let entries = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        (0..entries).filter(|entry| self.places[*entry as usize] == NO_PLACE)
+    }
+
     /// Finds the file that chunk `ordinal` belongs to.
     #[must_use]
     pub fn file_at(&self, ordinal: u32) -> Option<Placed> {

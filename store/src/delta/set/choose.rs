@@ -1,11 +1,14 @@
 //! What changed between two versions, and from which old file a changed one should be made.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use super::content::{Version, front};
 use crate::delta::similar::{Described, Sketch, Sketcher, best_base, name_key};
 use crate::error::Result;
+use crate::id::FileDigest;
 use crate::manifest::file::ManifestFile;
+use crate::manifest::pairs::Pairs;
 
 /// Smallest file whose base is looked for by content: a smaller one costs little anyway.
 const SKETCHED_BYTES_MIN: u64 = 4 << 10;
@@ -25,36 +28,59 @@ pub(super) struct Choice {
 /// Chooses among the files of a base version.
 pub(super) struct Chooser<'a> {
     base: &'a ManifestFile,
-    contents: HashSet<u64>,
-    /// By path with what changes from version to version taken out.
+    pairs: &'a Pairs,
+    /// Made when a file without a namesake is met.
+    names: OnceCell<Names>,
+}
+
+/// The files of a version by what does not change from version to version.
+struct Names {
     by_path: HashMap<String, u32>,
-    /// By file name alone, likewise.
     by_name: HashMap<String, u32>,
 }
 
-impl<'a> Chooser<'a> {
-    pub(super) fn of(base: &'a ManifestFile) -> Self {
+impl Names {
+    fn of(manifest: &ManifestFile) -> Self {
         let (mut by_path, mut by_name) = (HashMap::new(), HashMap::new());
-        for entry in files(base) {
-            let path = base.path_of(entry);
+        for (entry, _) in files(manifest) {
+            let path = manifest.path_of(entry);
             by_path.entry(name_key(path)).or_insert(entry);
             by_name.entry(name_key(name_of(path))).or_insert(entry);
         }
-        Self { base, contents: contents(base), by_path, by_name }
+        Self { by_path, by_name }
+    }
+}
+
+impl<'a> Chooser<'a> {
+    pub(super) fn of(base: &'a ManifestFile, pairs: &'a Pairs) -> Self {
+        Self { base, pairs, names: OnceCell::new() }
     }
 
-    /// Chooses for entry `number` of `target`; `None` if it is no file, or has content that the base has too.
+    /// Chooses for entry `number` of `target`, a file whose content the base does not have; `None` if it is empty.
     pub(super) fn choose(&self, target: &ManifestFile, number: u32) -> Option<Choice> {
-        let (target_len, digest, _) = target.file_of(number)?;
-        if target_len == 0 || self.contents.contains(&front(digest.as_bytes())) {
-            return None;
-        }
+        let (target_len, ..) = target.file_of(number).filter(|(len, ..)| *len > 0)?;
         let path = target.path_of(number);
-        let same = self.base.find(path).filter(|entry| self.base.file_of(*entry).is_some());
-        let alike = || self.by_path.get(&name_key(path)).or_else(|| self.by_name.get(&name_key(name_of(path)))).copied();
+        let same = self.pairs.twin(number).map(|twin| twin.number).filter(|entry| self.base.file_of(*entry).is_some());
+        let alike = || {
+            let names = self.names.get_or_init(|| Names::of(self.base));
+            names.by_path.get(&name_key(path)).or_else(|| names.by_name.get(&name_key(name_of(path)))).copied()
+        };
         let usable = |entry: &u32| self.base.file_of(*entry).is_some_and(|(len, ..)| len > 0);
         Some(Choice { target: number, target_len, base: same.or_else(alike).filter(usable) })
     }
+}
+
+/// The files of `target` whose content is no file's of `base`: entry numbers in path order.
+pub(super) fn new_files(base: &ManifestFile, target: &ManifestFile, pairs: &Pairs) -> Vec<u32> {
+    let front_of = |number: u32| target.file_of(number).map(|(_, digest, _)| front(digest.as_bytes()));
+    let changed: Vec<(u32, u64)> = pairs.changed().filter_map(|number| Some((number, front_of(number)?))).collect();
+    if changed.is_empty() {
+        return Vec::new();
+    }
+    let asked: HashSet<u64> = changed.iter().map(|(_, front)| *front).collect();
+    let fronts = files(base).map(|(_, (_, digest, _))| front(digest.as_bytes()));
+    let known: HashSet<u64> = fronts.filter(|front| asked.contains(front)).collect();
+    changed.into_iter().filter(|(_, front)| !known.contains(front)).map(|(number, _)| number).collect()
 }
 
 /// Finds bases by content for the choices that have none: among the files of the base whose content is gone from the target, since content that
@@ -70,8 +96,7 @@ pub(super) fn by_content(choices: &mut [Choice], base: Version<'_>, target: Vers
     let kept = contents(target.manifest);
     let mut budget = SKETCHED_BYTES_MAX;
     let mut gone = Vec::new();
-    for entry in files(base.manifest) {
-        let Some((len, digest, _)) = base.manifest.file_of(entry) else { continue };
+    for (entry, (len, digest, _)) in files(base.manifest) {
         let usable = (SKETCHED_BYTES_MIN..=budget).contains(&len);
         if usable && gone.len() < SKETCHES_MAX && !kept.contains(&front(digest.as_bytes())) {
             budget -= len;
@@ -91,18 +116,17 @@ pub(super) fn by_content(choices: &mut [Choice], base: Version<'_>, target: Vers
 /// Raw bytes of the files of `target` whose content is no file's of `base`: how much work their patches are.
 #[must_use]
 pub fn changed_bytes(base: &ManifestFile, target: &ManifestFile) -> u64 {
-    let known = contents(base);
-    let changed = files(target).filter_map(|entry| target.file_of(entry));
-    changed.filter(|(_, digest, _)| !known.contains(&front(digest.as_bytes()))).map(|(len, ..)| len).sum()
+    let new = new_files(base, target, &Pairs::of(base, target));
+    new.into_iter().filter_map(|number| target.file_of(number)).map(|(len, ..)| len).sum()
 }
 
 fn contents(manifest: &ManifestFile) -> HashSet<u64> {
-    files(manifest).filter_map(|entry| manifest.file_of(entry)).map(|(_, digest, _)| front(digest.as_bytes())).collect()
+    files(manifest).map(|(_, (_, digest, _))| front(digest.as_bytes())).collect()
 }
 
-fn files(manifest: &ManifestFile) -> impl Iterator<Item = u32> + '_ {
-    let entries = u32::try_from(manifest.totals().entries).unwrap_or(u32::MAX);
-    (0..entries).filter(|entry| manifest.file_of(*entry).is_some())
+/// Entry number, and size, digest and chunk count.
+fn files(manifest: &ManifestFile) -> impl Iterator<Item = (u32, (u64, FileDigest, u32))> + '_ {
+    manifest.numbers().filter_map(|entry| Some((entry, manifest.file_of(entry)?)))
 }
 
 fn sketch(version: Version<'_>, entry: u32) -> Result<Sketch> {

@@ -23,7 +23,8 @@ use crate::error::{At, Error, Result};
 use crate::fsx;
 use crate::id::FileDigest;
 use crate::manifest::file::ManifestFile;
-use crate::manifest::layout::Layout;
+use crate::manifest::layout::sort_by_likeness;
+use crate::manifest::pairs::Pairs;
 use crate::map::ReadOnlyMap;
 use crate::store::Store;
 
@@ -70,10 +71,47 @@ pub struct BuiltPatch {
 /// # Errors
 /// The store lacks content or it is damaged; I/O on `out`.
 pub fn build_set(store: &Store, base: &ManifestFile, target: &ManifestFile, out: &Path) -> Result<Vec<BuiltPatch>> {
-    let chooser = Chooser::of(base);
-    let layout = Layout::of(target)?;
-    let mut choices: Vec<Choice> = layout.files().filter_map(|placed| chooser.choose(target, placed.entry)).collect();
-    let (base, target) = (Version { store, manifest: base }, Version { store, manifest: target });
+    let choices = choices(base, target, &Pairs::of(base, target));
+    build(choices, (Version { store, manifest: base }, Version { store, manifest: target }), out)
+}
+
+/// Does as [`build_set`] if all that there is to read, on both sides together, has at most `bytes_max` bytes; `None` if it is more. It needs a few
+/// times as much memory.
+///
+/// # Errors
+/// As [`build_set`].
+pub fn build_small_set(
+    store: &Store,
+    (base, target): (&ManifestFile, &ManifestFile),
+    out: &Path,
+    bytes_max: u64,
+) -> Result<Option<Vec<BuiltPatch>>> {
+    let pairs = Pairs::of(base, target);
+    let choices = choices(base, target, &pairs);
+    let len_of = |entry: u32| base.file_of(entry).map_or(0, |(len, ..)| len);
+    let chosen = choices.iter().map(|choice| choice.target_len.saturating_add(choice.base.map_or(0, len_of)));
+    // What is gone is looked through for what has no namesake.
+    let changed = pairs.changed().filter_map(|number| Some((number, pairs.twin(number)?.number)));
+    let changed = changed.filter(|(number, old)| target.file_of(*number) != base.file_of(*old)).map(|(_, old)| len_of(old));
+    let gone = pairs.gone().iter().map(|entry| len_of(*entry));
+    if chosen.chain(changed).chain(gone).fold(0, u64::saturating_add) > bytes_max {
+        return Ok(None);
+    }
+    build(choices, (Version { store, manifest: base }, Version { store, manifest: target }), out).map(Some)
+}
+
+/// Chooses a base for each file with new content, in layout order.
+fn choices(base: &ManifestFile, target: &ManifestFile, pairs: &Pairs) -> Vec<Choice> {
+    let chooser = Chooser::of(base, pairs);
+    let mut new = choose::new_files(base, target, pairs);
+    sort_by_likeness(&mut new, |number| target.path_of(number));
+    new.into_iter().filter_map(|number| chooser.choose(target, number)).collect()
+}
+
+fn build(mut choices: Vec<Choice>, (base, target): (Version<'_>, Version<'_>), out: &Path) -> Result<Vec<BuiltPatch>> {
+    if choices.is_empty() {
+        return Ok(Vec::new());
+    }
     choose::by_content(&mut choices, base, target)?;
     let mut builder = Builder { base, target, known: base.chunks()?, out, views: Views::in_folder(out), set: Vec::new() };
     for group in groups(choices, base) {
