@@ -83,7 +83,9 @@ impl Content {
 
     /// How long patches under construction are worth waiting for.
     pub(super) fn patience(&self, choice: Choice<'_>) -> Duration {
-        let seed = self.seeds.first().filter(|_| !choice.terms.urgent);
+        // Whoever spares bytes waits as long whatever changed.
+        let matters = !choice.terms.urgent && choice.terms.prefer(choice.prefer) == Prefer::Time;
+        let seed = self.seeds.first().filter(|_| matters);
         let changed = seed.map_or(0, |seed| delta::changed_bytes(&seed.manifest, self.assembly.manifest()));
         choice.terms.patience(choice.prefer, changed, choice.rate.bytes_per_sec())
     }

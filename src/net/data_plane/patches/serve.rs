@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::get;
-use consign_store::{FileDigest, delta};
+use consign_store::FileDigest;
 use serde::Deserialize;
 
 use super::super::{DataPlane, answer};
@@ -56,10 +56,8 @@ async fn set(
     let Ok(base) = plane.version(&peer, &base).await else {
         return Ok(Json(PatchAnswer::None { reason: "the base version is not here".to_owned() }));
     };
-    let pair = Pair { base: base.manifest.id(), target: target.manifest.id() };
-    let changed = delta::changed_bytes(&base.manifest, &target.manifest);
     let wait = Duration::from_millis(query.wait_millis.min(WAIT_MILLIS_MAX));
-    Ok(Json(plane.patches().ask_waiting(pair, changed, wait).await))
+    Ok(Json(plane.patches().ask_waiting(&(base, target), wait).await))
 }
 
 async fn patch(
