@@ -74,7 +74,10 @@ impl<'a> InPlace<'a> {
         for number in layout.others().filter(|number| manifest.is_folder(*number)) {
             let known = pairs.twin(number).zip(look.as_ref()).and_then(|(twin, look)| look.folder(twin.number));
             let path = manifest.path_of(number);
-            let mode = if let Some(mode) = known { tree.know_folder(path, mode) } else { tree.add_folder(path) };
+            let mode = match known {
+                Some(folder) => tree.know_folder(path, folder.mode),
+                None => tree.add_folder(path),
+            };
             folders.push((number, mode));
         }
         let vouched = Bits::new(entries(manifest));

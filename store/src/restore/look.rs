@@ -21,9 +21,17 @@ pub struct Look {
     record: StatRecord,
     /// Files that are as they were when they were verified, permission bits included.
     agrees: Bits,
-    /// Folders with the permission bits that they have, those that are not there as real folders without.
-    folders: Vec<(u32, Option<u16>)>,
+    folders: Vec<FolderFound>,
     looks: u64,
+}
+
+/// What stands where a version has a folder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FolderFound {
+    /// Its entry number.
+    pub(super) number: u32,
+    /// Its permission bits; `None` if it is not there as a real folder.
+    pub(super) mode: Option<u16>,
 }
 
 impl Look {
@@ -35,7 +43,7 @@ impl Look {
         let mut tree = TreeView::open(dest)?;
         let mut folders = Vec::new();
         for number in installed.numbers().filter(|number| record.is_blank(*number) && installed.is_folder(*number)) {
-            folders.push((number, tree.add_folder(installed.path_of(number))));
+            folders.push(FolderFound { number, mode: tree.add_folder(installed.path_of(number)) });
         }
         let agrees = Bits::new(entries(installed));
         let look = |number: usize| {
@@ -64,10 +72,10 @@ impl Look {
         self.record.line(number)
     }
 
-    /// What was found of the folder with entry number `number`: its permission bits, the inner `None` if it is no real folder.
-    pub(super) fn folder(&self, number: u32) -> Option<Option<u16>> {
-        let place = self.folders.binary_search_by_key(&number, |(folder, _)| *folder).ok()?;
-        Some(self.folders[place].1)
+    /// What was found of the folder with entry number `number`.
+    pub(super) fn folder(&self, number: u32) -> Option<FolderFound> {
+        let place = self.folders.binary_search_by_key(&number, |folder| folder.number).ok()?;
+        Some(self.folders[place])
     }
 
     /// Whose files were looked at.
