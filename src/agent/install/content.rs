@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use consign_store::chunk::record::VerifiedRecord;
 use consign_store::error::At as _;
 use consign_store::manifest::file::ManifestFile;
-use consign_store::restore::{Assembly, Seed, Tally, Target};
+use consign_store::restore::{Assembly, Look, Seed, Tally, Target};
 use consign_store::{ManifestId, fsx};
 use tempfile::TempDir;
 
@@ -18,10 +18,17 @@ use crate::agent::error::{Error, Result};
 use crate::agent::folder::InstallFolder;
 use crate::agent::job::{Effort, Job};
 use crate::agent::record::{Record, manifest_of};
+use crate::net::blocking::Work;
 use crate::net::fetch::{Fetched, Sink, fetch_chunks, fetch_manifest, fetch_recipes};
 use crate::net::rate::Rate;
 use crate::net::{Client, blocking};
 use crate::trust::tuf::TargetInfo;
+
+/// How old a look may be that an update goes by; after a longer wait it looks again.
+const LOOK_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// A look that is under way, and since when.
+type LookWork = (Instant, Work<Option<Look>>);
 
 /// The target tree and what it takes content from.
 #[derive(Debug)]
@@ -29,6 +36,8 @@ pub(super) struct Content {
     pub(super) assembly: Arc<Assembly>,
     pub(super) seeds: Arc<Vec<Seed>>,
     pub(super) local_taken: bool,
+    /// A look at what is installed, under way.
+    look: Option<LookWork>,
     /// The work folder of what is installed.
     pub(super) work: PathBuf,
     /// Where a plan does its work; gone with it.
@@ -63,17 +72,24 @@ impl Content {
     ///
     /// # Errors
     /// The source failed or lied, the manifest is not the signed one, the destination is in the way, or I/O.
-    pub(super) async fn open(job: &Job, record: &Record, target: &TargetInfo, client: &Client, aim: Aim) -> Result<Self> {
+    pub(super) async fn open(
+        job: &Job,
+        (target, aim): (&TargetInfo, Aim),
+        prepared: Prepared,
+        record: &Record,
+        client: &Client,
+    ) -> Result<Self> {
         let id = target.manifest;
         let site = if aim == Aim::Planned { Site::scratch(id)? } else { Site::own(job, record, id)? };
-        let installed = installed(job, record);
+        let installed = match prepared.0 {
+            Some(installed) => installed.join().await?,
+            None => None,
+        };
+        let (seed, look) = installed.map_or((None, None), |installed| (Some(installed.seed), installed.look));
         let manifest = if let Some(manifest) = open_manifest(job.folder.manifest(id), id).await? {
             manifest
         } else {
-            let base = match installed.clone() {
-                Some(seed) => open_manifest(seed.manifest, seed.id).await?.map(Arc::new),
-                None => None,
-            };
+            let base = seed.as_ref().map(|seed| Arc::clone(&seed.manifest));
             fetch_manifest(client, id, target.length, base, &site.manifest).await?.0
         };
         let (sha256, work) = (target.sha256, job.folder.work());
@@ -82,10 +98,10 @@ impl Content {
                 return Ok(None);
             }
             let assembly = Assembly::open(&site.target, manifest)?;
-            let seeds: Vec<Seed> = installed.into_iter().filter_map(SeedFiles::open).collect();
+            let seeds: Vec<Seed> = seed.into_iter().collect();
             assembly.learn_recipes(&seeds)?;
             let (assembly, seeds) = (Arc::new(assembly), Arc::new(seeds));
-            Ok::<_, consign_store::Error>(Some(Self { assembly, seeds, local_taken: false, work, _scratch: site.scratch }))
+            Ok::<_, consign_store::Error>(Some(Self { assembly, seeds, local_taken: false, look, work, _scratch: site.scratch }))
         });
         opened.await??.ok_or_else(|| Error::Unsigned {
             server: client.server().to_owned(),
@@ -135,11 +151,17 @@ impl Content {
             return Ok(self);
         }
         let (mut assembly, seeds) = (sole(self.assembly)?, self.seeds);
+        if let Some((begun, look)) = self.look
+            && let Some(look) = look.join().await?
+            && begun.elapsed() < LOOK_AGE_MAX
+        {
+            assembly.looked(look);
+        }
         let taken = blocking::run("taking what is here", move || assembly.take_local(&seeds).map(|()| assembly)).await??;
         job.show_total(taken.missing_bytes());
         job.show_taken(&taken.tally());
         let seeds = Arc::default();
-        Ok(Self { assembly: Arc::new(taken), seeds, local_taken: true, work: self.work, _scratch: None })
+        Ok(Self { assembly: Arc::new(taken), seeds, local_taken: true, look: None, work: self.work, _scratch: None })
     }
 
     /// Gives up what was begun and holds nothing yet.
@@ -197,27 +219,33 @@ impl Content {
     }
 }
 
-/// The files of the installed version that content is taken from.
-#[derive(Debug, Clone)]
-struct SeedFiles {
-    id: ManifestId,
-    root: PathBuf,
-    manifest: PathBuf,
-    table: PathBuf,
+/// What is known of the installed version before the next one is.
+#[derive(Debug)]
+pub(super) struct Installed {
+    seed: Seed,
+    look: Option<LookWork>,
 }
 
-impl SeedFiles {
-    /// Opens the seed; `None` if its manifest cannot be used: then its content is fetched like any other.
-    fn open(self) -> Option<Seed> {
-        Seed::open(&self.root, &self.manifest, self.id, &self.table).ok()
+/// The installed version, being opened while servers are asked; nothing if there is none.
+#[derive(Debug, Default)]
+pub(super) struct Prepared(Option<Work<Option<Installed>>>);
+
+impl Prepared {
+    /// Begins to open what `record` says, and to look at its files unless it is only for a plan.
+    pub(super) fn begin(job: &Job, record: &Record, aim: Aim) -> Self {
+        let Some(id) = record.installed.as_ref().and_then(|installed| manifest_of(installed).ok()) else { return Self(None) };
+        let folder: &InstallFolder = &job.folder;
+        let (root, work, path) = (record.dest.clone(), folder.work(), folder.manifest(id));
+        Self(Some(blocking::start("opening what is installed", move || {
+            // If it cannot be used its content is fetched like any other.
+            let manifest = Arc::new(ManifestFile::open(&path, id).ok()?);
+            let installed = Arc::clone(&manifest);
+            let seed = Seed::of(&root, manifest, &Target::table_path(&work, id)).ok()?;
+            let look = (aim != Aim::Planned)
+                .then(|| (Instant::now(), blocking::start("looking at it", move || Look::at(&root, &work, &installed))));
+            Some(Installed { seed, look })
+        })))
     }
-}
-
-fn installed(job: &Job, record: &Record) -> Option<SeedFiles> {
-    let id = manifest_of(record.installed.as_ref()?).ok()?;
-    let folder: &InstallFolder = &job.folder;
-    let table = Target::table_path(&folder.work(), id);
-    Some(SeedFiles { id, root: record.dest.clone(), manifest: folder.manifest(id), table })
 }
 
 /// Opens a manifest that was fetched before; `None` if it is not here, or damaged.

@@ -25,7 +25,7 @@ use crate::net::fetch::full_cost;
 use crate::policy::Terms;
 use crate::protocol::fleet::{Endpoint, PACKAGES_PATH, Resolution, VersionInfo};
 use crate::trust::tuf::TargetInfo;
-use content::Content;
+use content::{Content, Prepared};
 use patches::Choice;
 
 /// How far an attempt goes.
@@ -76,6 +76,8 @@ struct Walk<'a> {
     terms: Terms,
     aim: Aim,
     chosen: Option<Chosen>,
+    /// The installed version, from when it is known that another one comes.
+    prepared: Option<Prepared>,
     content: Option<Content>,
     plan: Option<Box<PlanView>>,
     /// Sources that failed, with their reason.
@@ -116,8 +118,9 @@ async fn walk(agent: &Agent, job: &Job, effort: &mut Effort, terms: Terms, aim: 
         place::settle_interrupted(job, &mut record).await?;
     }
     let record = &mut *record;
-    let (chosen, content, plan, failures, waiting) = (None, None, None, Vec::new(), None);
-    let mut walk = Walk { agent, job, record, effort, terms, aim, chosen, content, plan, failures, waiting, absent: false };
+    let (chosen, prepared, content, plan, failures, waiting) = (None, None, None, None, Vec::new(), None);
+    let mut walk =
+        Walk { agent, job, record, effort, terms, aim, chosen, prepared, content, plan, failures, waiting, absent: false };
     let map = agent.link().map;
     if map.expires <= agent.trust.lock().await.now() {
         return Ok(Walk::wait_for_map(map.expires));
@@ -197,6 +200,7 @@ impl<'a> Walk<'a> {
         }
         self.job.show_fetching(&version, client.server());
         self.effort.begun.get_or_insert_with(Instant::now);
+        self.prepared.get_or_insert_with(|| Prepared::begin(self.job, self.record, self.aim));
         let keep = self.aim != Aim::Planned;
         let target = self.agent.trust.lock().await.release(resolution, &version, client, keep).await?;
         self.chosen = Some(Chosen { version, target });
@@ -225,7 +229,10 @@ impl<'a> Walk<'a> {
         self.job.show_fetching(&chosen.version, client.server());
         let content = match self.content.take() {
             Some(content) => content,
-            None => Content::open(self.job, self.record, &chosen.target, client, self.aim).await?,
+            None => {
+                let prepared = self.prepared.take().unwrap_or_else(|| Prepared::begin(self.job, self.record, self.aim));
+                Content::open(self.job, (&chosen.target, self.aim), prepared, self.record, client).await?
+            }
         };
         let manifest = chosen.target.manifest;
         self.ask_full_cost(client, manifest).await?;

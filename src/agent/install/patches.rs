@@ -84,7 +84,9 @@ impl Content {
 
     /// How long patches under construction are worth waiting for.
     pub(super) fn patience(&self, choice: Choice<'_>) -> Duration {
-        let seed = self.seeds.first().filter(|_| !choice.terms.urgent);
+        // Whoever spares bytes waits as long whatever changed.
+        let matters = !choice.terms.urgent && choice.terms.prefer(choice.prefer) == Prefer::Time;
+        let seed = self.seeds.first().filter(|_| matters);
         // Where it cannot be counted, nothing is waited for.
         let changed = |seed: &Seed| delta::changed_bytes(&seed.manifest, self.assembly.manifest()).unwrap_or(0);
         let changed = seed.map_or(0, changed);

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use consign_store::delta::{self, PlanPart as Part, UpdatePlan};
-use consign_store::error::At as _;
 use consign_store::manifest::ManifestFile;
 use consign_store::{ManifestId, Store};
 use serde::Serialize;
@@ -14,8 +13,7 @@ use crate::cli::error::CliError;
 use crate::cli::human;
 use crate::cli::output::Output;
 use crate::cli::parts;
-use crate::net::data_plane::manifest_wire_bytes;
-use crate::protocol::patches::PatchInfo;
+use crate::net::data_plane::{manifest_wire_bytes, write_set};
 
 /// Tells what an update costs.
 #[derive(Debug, Args)]
@@ -112,10 +110,7 @@ pub fn patch(patch: &Patch, output: &Output) -> Result<(), CliError> {
     let scratch = tempfile::tempdir().map_err(|e| CliError::io("create a folder in", &std::env::temp_dir(), &e))?;
     let (base, target) = (manifest(&store, patch.base, scratch.path())?, manifest(&store, patch.target, scratch.path())?);
     let built = delta::build_set(&store, &base, &target, &patch.out)?;
-    let set: Vec<PatchInfo> = built.iter().map(PatchInfo::of).collect();
-    let list = patch.out.join("set.json");
-    let text = serde_json::to_vec(&set).map_err(|e| CliError::failed(format!("cannot write {}: {e}", list.display())))?;
-    std::fs::write(&list, text).at("write", &list)?;
+    let set = write_set(&patch.out, &built)?;
     output.answer(&set, |output| {
         let bytes = set.iter().map(|patch| patch.len).sum();
         output.line(&format!("{} of {}", human::things(set.len() as u64, "patch"), human::size(bytes)))

@@ -35,7 +35,7 @@ use crate::protocol::problem::Problem;
 use crate::protocol::ranges::RANGES_BYTES_MAX;
 
 pub use answer::manifest_wire_bytes;
-pub use patches::{Pair, Patches};
+pub use patches::{Pair, Patches, write_set};
 pub use versions::{Version, Versions};
 
 /// Media type of an encoded manifest.
@@ -90,7 +90,7 @@ impl DataPlane {
     #[must_use]
     pub fn new(store: Store, tables_dir: impl Into<PathBuf>, access: Arc<dyn Access>, limits: Limits) -> Self {
         let tables_dir = tables_dir.into();
-        let patches = Patches::new(store.dir().to_owned(), tables_dir.join("patches"), limits.patch_bytes_max);
+        let patches = Patches::new(store.clone(), tables_dir.join("patches"), limits.patch_bytes_max);
         let versions = Versions::new(store.clone(), tables_dir);
         Self { store, versions, patches: Arc::new(patches), access, turns: Arc::new(Semaphore::new(limits.streams_max)), limits }
     }
@@ -105,6 +105,17 @@ impl DataPlane {
     #[must_use]
     pub fn patches(&self) -> &Arc<Patches> {
         &self.patches
+    }
+
+    /// Does beforehand, where it is little work, what machines with version `base` ask for as soon as `target` is announced: the patches between
+    /// them, and what all of `target` costs. What goes wrong is told to whoever asks.
+    pub async fn prepare(&self, base: ManifestId, target: ManifestId) {
+        let (Ok(base), Ok(target)) = (self.versions.open(base).await, self.versions.open(target).await) else { return };
+        if !self.patches.prepare(&(base, Arc::clone(&target))).await {
+            return;
+        }
+        let store = self.store.clone();
+        let _ = blocking::run("counting bytes", move || target.full_wire_bytes(&store)).await;
     }
 
     /// Opens the version that a request names.

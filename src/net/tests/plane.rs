@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
@@ -19,10 +20,11 @@ use super::fixture::{Act, Authority, SHORT, Served, client, read_all, scripted, 
 use crate::net::client::Client;
 use crate::net::data_plane::{Access, BoxFuture, DataPlane, Limits, routes};
 use crate::net::error::Error;
-use crate::net::fetch::{Sink, chunks_cost, fetch_chunks, fetch_manifest, fetch_recipes, full_cost};
+use crate::net::fetch::{Sink, ask_patches, chunks_cost, fetch_chunks, fetch_manifest, fetch_recipes, full_cost};
 use crate::net::listener;
 use crate::net::peer::Peer;
 use crate::protocol::fleet::{RANGES_TYPE, VERSIONS_PATH};
+use crate::protocol::patches::PatchAnswer;
 use crate::protocol::ranges::{RANGES_BYTES_MAX, encode};
 
 /// The manifests that everybody may read.
@@ -198,6 +200,16 @@ async fn what_content_costs_is_told_to_the_byte_before_it_is_fetched() {
     assert_eq!(full_cost(&client, world.new.0).await.unwrap(), recipes + chunks);
     let beyond = one(0..world.count().await + 1);
     assert!(chunks_cost(&client, world.new.0, &beyond).await.is_err());
+}
+
+/// No worker can be started here: the program is a test.
+#[tokio::test]
+async fn a_small_set_of_patches_is_there_before_anybody_asks_and_costs_no_worker() {
+    let world = world(Limits::default()).await;
+    let (old, new) = (world.old.0, world.new.0);
+    world.plane.prepare(old, new).await;
+    let answer = ask_patches(&world.client(), old, new, Duration::ZERO).await.unwrap();
+    assert!(matches!(&answer, PatchAnswer::Ready { set } if set.iter().all(|patch| patch.targets.len() == 1)), "{answer:?}");
 }
 
 #[tokio::test]

@@ -52,7 +52,11 @@ impl Job {
         let table = Arc::clone(&self.plane.versions().open(*id).await?.table);
         self.chunks(&client, &table).await?;
         self.set(CodebaseState::Verifying)?;
-        self.verify(&client, manifest, table).await
+        self.verify(&client, manifest, table).await?;
+        if let Some(base) = self.base().await {
+            self.plane.prepare(base.id(), *id).await;
+        }
+        Ok(())
     }
 
     /// Takes the manifest from here or from the hub; on return it is in the store, and is what the metadata signs.

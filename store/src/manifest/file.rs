@@ -192,8 +192,35 @@ impl ManifestFile {
         None
     }
 
-    fn numbers(&self) -> std::ops::Range<u32> {
+    /// Iterates the numbers of all entries.
+    pub(crate) fn numbers(&self) -> std::ops::Range<u32> {
         0..u32::try_from(self.offsets.len()).expect("a manifest has at most 2^31 entries")
+    }
+
+    /// Says whether entry `number` is the same as entry `other_number` of `other`, path and all.
+    pub(super) fn is_same(&self, number: u32, other: &Self, other_number: u32) -> bool {
+        self.entry_ref(number) == other.entry_ref(other_number)
+    }
+
+    /// Says as [`ManifestFile::is_same`], without decoding anything; `false` may only mean that this is not enough to tell.
+    pub(super) fn same_bytes(&self, number: u32, other: &Self, other_number: u32) -> bool {
+        // Up to the next entry, or over the header of the next block. Behind the last entry nothing tells where it ends.
+        let (Some(from), Some(end)) = (self.offset(number), self.offset(number + 1)) else { return false };
+        let Some(at) = other.offset(other_number) else { return false };
+        other.bytes().get(at..at + (end - from)).is_some_and(|bytes| bytes == &self.bytes()[from..end])
+    }
+
+    /// Returns the target of entry `number` if it is a symbolic link.
+    pub(crate) fn link_of(&self, number: u32) -> Option<&str> {
+        match self.entry_ref(number).kind {
+            KindRef::Symlink { target } => Some(target),
+            KindRef::File { .. } | KindRef::Folder => None,
+        }
+    }
+
+    /// Says whether entry `number` is a folder.
+    pub(crate) fn is_folder(&self, number: u32) -> bool {
+        self.entry_ref(number).kind == KindRef::Folder
     }
 
     fn entry_ref(&self, number: u32) -> EntryRef<'_> {

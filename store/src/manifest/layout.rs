@@ -30,13 +30,15 @@ impl Placed {
 /// Files of a manifest in likeness order with their chunk ordinals; computable by anyone from the manifest alone.
 ///
 /// The ordinal of a chunk is its position when the chunk lists of all files are joined in this order; repeated content has an ordinal
-/// each time. 8 bytes a file, of which only a fixed part is in memory.
+/// each time. 8 bytes a file and 4 bytes an entry that is none, of which only a fixed part is in memory.
 #[derive(Debug)]
 pub struct Layout {
     /// Entry numbers of the files in likeness order.
     order: Words<1>,
     /// First ordinal of the file at the same position of `order`; one more at the end, the number of chunks.
     firsts: Words<1>,
+    /// Entry numbers of what is no file, ascending.
+    others: Words<1>,
 }
 
 /// Compares two paths by likeness: (extension, file name, whole path), bytewise. The extension is what follows the last dot of the file
@@ -102,8 +104,16 @@ impl Layout {
         let over = |what: &str| Error::Limit { what: format!("manifest {} ({what})", manifest.id()), limit: "2³²".to_owned() };
         let entries = u32::try_from(totals.entries).map_err(|_| over("entries"))?;
         let folder = manifest.folder();
-        let files = (0..entries).filter(|&number| manifest.file_of(number).is_some());
+        let (mut others, mut pushed) = (WordsWriter::in_folder(folder), Ok(()));
+        let files = (0..entries).filter(|&number| {
+            let is_file = manifest.file_of(number).is_some();
+            if !is_file && pushed.is_ok() {
+                pushed = others.push([number]);
+            }
+            is_file
+        });
         let order = sorted_by_likeness(files, |number| manifest.path_of(number), folder)?;
+        pushed?;
 
         let mut firsts = WordsWriter::in_folder(folder);
         let mut next = 0_u32;
@@ -113,7 +123,7 @@ impl Layout {
             next = next.checked_add(chunks).ok_or_else(|| over("chunks"))?;
         }
         firsts.push([next])?;
-        Ok(Self { order, firsts: firsts.finish()? })
+        Ok(Self { order, firsts: firsts.finish()?, others: others.finish()? })
     }
 
     /// Number of chunks (ordinals run from 0 up to it).
@@ -149,6 +159,11 @@ impl Layout {
     /// Iterates the files in layout order.
     pub fn files(&self) -> impl Iterator<Item = Placed> + '_ {
         (0..self.order.len()).filter_map(|position| self.at(position))
+    }
+
+    /// Iterates the entry numbers of what is no file, ascending.
+    pub(crate) fn others(&self) -> impl Iterator<Item = u32> + '_ {
+        self.others.from(0).map(|[number]| number)
     }
 
     /// Finds the file that chunk `ordinal` belongs to.

@@ -18,7 +18,8 @@ use crate::manifest::table::ChunkTable;
 
 use super::bits::Bits;
 use super::content::{Content, Tree};
-use super::in_place::InPlace;
+use super::in_place::{Carried, InPlace};
+use super::look::Look;
 use super::needed::ranges_of;
 use super::pages::Pages;
 use super::staging::{self, Staging, Way};
@@ -51,6 +52,12 @@ pub struct Assembly {
     pub(super) table: Option<ChunkTable>,
     /// Set by `take_local`.
     pub(super) content: Option<Content>,
+    /// A look at the installed files that was taken already.
+    look: Option<Look>,
+    /// What is known of the files that an update leaves alone, set by `take_local`.
+    pub(super) carried: Option<Carried>,
+    /// How often something in the destination was looked at.
+    pub(super) looks: AtomicU64,
     /// The steps of the switch, set by `take_local` for an update.
     pub(super) switch: Option<SwitchWriter>,
     kept_bytes: u64,
@@ -109,6 +116,9 @@ impl Assembly {
             complete,
             table,
             content: None,
+            look: None,
+            carried: None,
+            looks: AtomicU64::new(0),
             switch: None,
             kept_bytes: 0,
             seed_bytes: 0,
@@ -155,10 +165,7 @@ impl Assembly {
             return Vec::new();
         }
         let lacks = |entry: &u32| {
-            let Some((size, digest, chunks)) = self.manifest.file_of(*entry).filter(|file| file.2 > 1) else { return false };
-            if self.complete.has(*entry) {
-                return false;
-            }
+            let Some((size, digest, chunks)) = self.manifest.file_of(*entry) else { return false };
             let walked = recipe::walk(digest, size, chunks, &mut |id| self.pages.read(&id), &mut |_| Ok(()));
             // Any other error is told when the table is built: more pages would not help.
             let missing = matches!(walked, Err(Error::NoChunk(_)));
@@ -167,7 +174,10 @@ impl Assembly {
             }
             missing
         };
-        ranges_of((0..entries(&self.manifest)).filter(lacks))
+        let long = self.layout.files().filter(|placed| placed.chunks > 1).map(|placed| placed.entry);
+        let mut lacking: Vec<u32> = long.filter(|entry| !self.complete.has(*entry)).filter(lacks).collect();
+        lacking.sort_unstable();
+        ranges_of(lacking)
     }
 
     /// Adds a verified recipe page received or read (kept in the work folder for a restart).
@@ -216,6 +226,11 @@ impl Assembly {
         Ok(())
     }
 
+    /// Uses a look at the files of the installed version that was taken before it was known which version comes.
+    pub fn looked(&mut self, look: Look) {
+        self.look = Some(look);
+    }
+
     /// Takes everything that is already here: files in place (update), staged chunks of an interrupted run, chunks and whole files from
     /// `seeds`; each verified by its bytes. Call once, after the recipes are complete.
     ///
@@ -260,12 +275,14 @@ impl Assembly {
 
     fn look_in_place(&mut self, content: &Content, seeds: &[Seed]) -> Result<()> {
         let at_dest = |seed: &&Seed| std::path::absolute(&seed.root).is_ok_and(|root| root == self.dest);
-        let installed = seeds.iter().find(at_dest).map(|seed| &seed.manifest);
-        let place = InPlace::open(&self.dest, &self.work, &self.manifest, installed)?;
+        let installed = seeds.iter().find(at_dest).map(|seed| &*seed.manifest);
+        let look = self.look.take();
+        let place = InPlace::open((&self.dest, &self.work), (&self.manifest, &self.layout), installed, look)?;
         self.kept_bytes = place.keep(&self.layout, content)?;
         let mut switch = SwitchWriter::create(&self.work, &self.dest, self.manifest.id())?;
         place.write_steps(&self.staging, &content.kept, &mut switch)?;
-        self.switch = Some(switch);
+        self.looks.fetch_add(place.looks(), Ordering::Relaxed);
+        (self.switch, self.carried) = (Some(switch), Some(place.carried()));
         Ok(())
     }
 
@@ -314,6 +331,7 @@ impl Assembly {
             resumed_bytes: self.resumed_bytes,
             patch_bytes: self.patch_bytes,
             record_bytes: self.record_bytes.load(Ordering::Relaxed),
+            looks: self.looks.load(Ordering::Relaxed),
         }
     }
 

@@ -136,7 +136,7 @@ impl Content {
     }
 
     /// Says whether any place still lacks the chunk `id`.
-    fn lacks(&self, id: &ChunkId) -> bool {
+    pub(super) fn lacks(&self, id: &ChunkId) -> bool {
         self.needed
             .places(id)
             .any(|ordinal| !self.have.has(ordinal) && self.table.line(ordinal).is_some_and(|line| line.id == *id))

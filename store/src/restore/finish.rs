@@ -1,13 +1,15 @@
 //! The end of an assembly: the tree is completed, made durable and put in place.
 
 use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use crate::error::{At, Error, Result};
 use crate::fsx;
 
 use super::assembly::Assembly;
 use super::staging::{self, Way};
-use super::stat_record::StatRecord;
+use super::stat_record::{Reach, StatRecord};
 use super::switch::Switch;
 use super::target::{self, Found};
 use super::{Tally, Target};
@@ -73,9 +75,10 @@ impl Assembly {
             fs::set_permissions(&tree, mode).at("change the mode of", &tree)?;
         }
         self.staging.sync()?;
+        // Before others can reach them: what changes after this is seen, what is here is what was verified.
+        self.record(&tree, Reach::Hidden)?;
         fsx::rename_durable(&tree, &self.dest)?;
         target::note_installed(&self.work, Some(self.id()))?;
-        self.record()?;
         staging::remove(self.staging.dir())
     }
 
@@ -86,11 +89,16 @@ impl Assembly {
         switch.commit()?;
         let Some(switch) = Switch::open(&self.work)? else { return Ok(()) };
         target::complete(switch, &self.work, after)?;
-        self.record()
+        self.record(&self.dest, Reach::InPlace)
     }
 
-    fn record(&self) -> Result<()> {
-        if self.record_stats { StatRecord::write(&self.work, &self.dest, &self.manifest) } else { Ok(()) }
+    fn record(&self, tree: &Path, reach: Reach) -> Result<()> {
+        if self.record_stats {
+            let carried = |number| self.carried.as_ref()?.line(number);
+            let looks = StatRecord::write(&self.work, (tree, reach), &self.manifest, &carried)?;
+            self.looks.fetch_add(looks, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Removes working files that nobody needs any more; what cannot be removed does no harm.

@@ -95,7 +95,7 @@ fn survey(root: &Path, work: &Path, workers: usize) -> Result<Seed> {
     };
     let (manifest_path, table_path) = (work.join("seed-manifest"), work.join("seed-table"));
     let id = ingest::survey(root, &options, &manifest_path, &table_path)?;
-    let manifest = ManifestFile::open(&manifest_path, id)?;
+    let manifest = Arc::new(ManifestFile::open(&manifest_path, id)?);
     let table = ChunkTable::open(&table_path, &manifest)?;
     Ok(Seed { root: root.to_path_buf(), manifest, table })
 }

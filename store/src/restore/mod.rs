@@ -16,6 +16,7 @@ mod finish;
 mod get;
 mod in_place;
 mod local;
+mod look;
 mod needed;
 mod pages;
 mod parallel;
@@ -33,6 +34,7 @@ mod verify;
 mod wire;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::id::ManifestId;
@@ -43,6 +45,7 @@ use crate::manifest::table::ChunkTable;
 pub use assembly::Assembly;
 pub use get::{Got, get};
 pub use local::stream_local;
+pub use look::Look;
 pub use survey::{Amount, Survey, full_wire_bytes};
 pub use target::{installed, recover};
 pub use wire::WireStream;
@@ -53,7 +56,7 @@ pub struct Seed {
     /// The folder.
     pub root: PathBuf,
     /// What it should hold.
-    pub manifest: ManifestFile,
+    pub manifest: Arc<ManifestFile>,
     /// Its chunks by ordinal.
     pub table: ChunkTable,
 }
@@ -67,7 +70,14 @@ impl Seed {
     /// # Errors
     /// The manifest is gone or damaged, or I/O.
     pub fn open(root: &Path, manifest: &Path, id: ManifestId, table: &Path) -> Result<Self> {
-        let manifest = ManifestFile::open(manifest, id)?;
+        Self::of(root, Arc::new(ManifestFile::open(manifest, id)?), table)
+    }
+
+    /// Does as [`Seed::open`] with a manifest that is open.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn of(root: &Path, manifest: Arc<ManifestFile>, table: &Path) -> Result<Self> {
         let table = ChunkTable::open(table, &manifest).or_else(|_| {
             let layout = Layout::of(&manifest)?;
             // Not in its place: whoever assembles this version again must not take it for whole.
@@ -96,6 +106,8 @@ pub struct Tally {
     pub patch_bytes: u64,
     /// Raw bytes brought by records.
     pub record_bytes: u64,
+    /// How often something in the destination was looked at by its path: of what an update leaves alone, each file once.
+    pub looks: u64,
 }
 
 /// Where the new tree goes.

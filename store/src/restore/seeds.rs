@@ -42,9 +42,13 @@ pub(super) fn learn(
     seed: &Seed,
     page: &mut dyn FnMut(&VerifiedChunk) -> Result<()>,
 ) -> Result<()> {
+    let mut long = layout.files().filter(|placed| placed.chunks > 1 && wanted(placed.entry)).peekable();
+    if long.peek().is_none() {
+        return Ok(());
+    }
     let Ok(seed_layout) = Layout::of(&seed.manifest) else { return Ok(()) };
     let known = ByDigest::of(&seed.manifest, &seed_layout);
-    for placed in layout.files().filter(|placed| placed.chunks > 1 && wanted(placed.entry)) {
+    for placed in long {
         let digest = manifest.file_of(placed.entry).map(|(_, digest, _)| digest);
         let Some(found) = digest.and_then(|digest| known.find(digest)) else { continue };
         let mut builder = RecipeBuilder::default();
@@ -64,6 +68,10 @@ pub(super) fn learn(
 pub(super) fn draw(content: &Content, tree: Tree<'_>, seed: &Seed) -> Result<u64> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(root) = rustix::fs::open(&seed.root, flags, Mode::empty()) else { return Ok(0) };
+    // Most often what is missing is in no old file, and then nothing of them is needed.
+    if !(0..seed.table.len()).filter_map(|ordinal| seed.table.line(ordinal)).any(|line| content.lacks(&line.id)) {
+        return Ok(0);
+    }
     let Ok(layout) = Layout::of(&seed.manifest) else { return Ok(0) };
     let open = |entry: u32| verify::open_regular(root.as_fd(), seed.manifest.path_of(entry));
     content.draw(tree, &Source { layout: &layout, table: &seed.table, open: &open, usable: &|_| true })
@@ -89,14 +97,16 @@ pub(super) fn draw_own(content: &Content, tree: Tree<'_>, dest: &Path) -> Result
 /// raw bytes believed.
 pub(super) fn clone_whole(content: &Content, tree: Tree<'_>, seed: &Seed) -> Result<u64> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let has_none = |placed: &Placed| !(placed.first..placed.first + placed.chunks).any(|ordinal| content.have.has(ordinal));
+    let mut lacking = tree.layout.files().filter(|placed| placed.chunks > 1 && has_none(placed)).peekable();
+    if lacking.peek().is_none() {
+        return Ok(0);
+    }
     let Ok(root) = rustix::fs::open(&seed.root, flags, Mode::empty()) else { return Ok(0) };
     let Ok(layout) = Layout::of(&seed.manifest) else { return Ok(0) };
     let known = ByDigest::of(&seed.manifest, &layout);
     let mut bytes = 0;
-    for placed in tree.layout.files().filter(|placed| placed.chunks > 1) {
-        if (placed.first..placed.first + placed.chunks).any(|ordinal| content.have.has(ordinal)) {
-            continue;
-        }
+    for placed in lacking {
         let found = tree.manifest.file_of(placed.entry).and_then(|(_, digest, _)| known.find(digest));
         let Some(file) = found.and_then(|found| verify::open_regular(root.as_fd(), seed.manifest.path_of(found.entry))) else {
             continue;

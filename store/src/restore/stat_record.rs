@@ -33,6 +33,21 @@ const TICK_NANOS: i64 = 20_000_000;
 /// The same for file systems that keep whole seconds, or two of them.
 const TICK_COARSE_NANOS: i64 = 2_000_000_000;
 
+/// What is recorded of one entry.
+pub(super) type Line = [u8; LINE_BYTES];
+
+/// The line of an entry that is no file, or whose file is not to be trusted unread.
+const BLANK: Line = [0; LINE_BYTES];
+
+/// Whether others can reach the files that are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Not yet: a file is as it was written, and whoever changes it later does so at a later time.
+    Hidden,
+    /// Since they were verified: one changed again within one tick of the clock looks unchanged.
+    InPlace,
+}
+
 /// The record of one manifest's entries.
 #[derive(Debug)]
 pub(super) struct StatRecord {
@@ -62,22 +77,51 @@ impl StatRecord {
 
     /// Says whether `stat` is what entry `number` looked like.
     pub(super) fn agrees(&self, number: u32, stat: &Stat) -> bool {
-        let at = HEADER_BYTES + number as usize * LINE_BYTES;
-        self.map.get(at..at + LINE_BYTES).is_some_and(|line| line != [0; LINE_BYTES] && line == line_of(stat))
+        !self.is_blank(number) && self.line(number) == line_of(stat)
     }
 
-    /// Records the files of `manifest` in `dest`. Not durable: what a power cut leaves is checked when it is opened.
-    pub(super) fn write(work: &Path, dest: &Path, manifest: &ManifestFile) -> Result<()> {
+    /// Returns the line of entry `number`, blank where there is none.
+    pub(super) fn line(&self, number: u32) -> Line {
+        let at = HEADER_BYTES + number as usize * LINE_BYTES;
+        self.map.get(at..at + LINE_BYTES).and_then(|line| line.try_into().ok()).unwrap_or(BLANK)
+    }
+
+    /// Says whether nothing is recorded of entry `number`.
+    pub(super) fn is_blank(&self, number: u32) -> bool {
+        self.line(number) == BLANK
+    }
+
+    /// Records the files of `manifest`, which are in the folder `tree`: the lines that `carried` still has, and a look at each file without one.
+    /// Returns how many looks it took. Not durable: what a power cut leaves is checked when it is opened.
+    pub(super) fn write(
+        work: &Path,
+        (tree, reach): (&Path, Reach),
+        manifest: &ManifestFile,
+        carried: &dyn Fn(u32) -> Option<Line>,
+    ) -> Result<u64> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(dest, flags, Mode::empty()).at("open", dest)?;
-        let now = clock_of(dest)?;
+        let root = rustix::fs::open(tree, flags, Mode::empty()).at("open", tree)?;
+        let now = clock_of(tree)?;
+        let before = match reach {
+            Reach::Hidden => now,
+            Reach::InPlace if now % 1_000_000_000 == 0 => now - TICK_COARSE_NANOS,
+            Reach::InPlace => now - TICK_NANOS,
+        };
         let entries = u32::try_from(manifest.totals().entries).unwrap_or(u32::MAX);
-        write_lines(&work.join(STAT_FILE), manifest.id(), entries, |number| trusted_line(&root, manifest, number, now))
+        let looks = std::cell::Cell::new(0);
+        write_lines(&work.join(STAT_FILE), manifest.id(), entries, |number| {
+            carried(number).or_else(|| {
+                let (size, ..) = manifest.file_of(number)?;
+                looks.set(looks.get() + 1);
+                trusted_line(&root, manifest.path_of(number), size, before)
+            })
+        })?;
+        Ok(looks.get())
     }
 }
 
 /// Writes the record of `entries` lines to `path`, under a temporary name first.
-fn write_lines(path: &Path, manifest: ManifestId, entries: u32, line: impl Fn(u32) -> [u8; LINE_BYTES]) -> Result<()> {
+fn write_lines(path: &Path, manifest: ManifestId, entries: u32, line: impl Fn(u32) -> Option<Line>) -> Result<()> {
     let temp = fsx::temp_beside(path);
     let mut header = START.to_vec();
     header.extend_from_slice(&entries.to_le_bytes());
@@ -87,7 +131,7 @@ fn write_lines(path: &Path, manifest: ManifestId, entries: u32, line: impl Fn(u3
     let mut out = BufWriter::with_capacity(1 << 18, File::create(&temp).at("create", path)?);
     out.write_all(&[0; HEADER_BYTES]).at("write", path)?;
     for number in 0..entries {
-        let line = line(number);
+        let line = line(number).unwrap_or(BLANK);
         hash.update(&line);
         out.write_all(&line).at("write", path)?;
     }
@@ -97,19 +141,15 @@ fn write_lines(path: &Path, manifest: ManifestId, entries: u32, line: impl Fn(u3
     fs::rename(&temp, path).at("rename to", path)
 }
 
-/// The line of a file that cannot change unseen from now on, else zeros.
-fn trusted_line(root: &OwnedFd, manifest: &ManifestFile, number: u32, now: i64) -> [u8; LINE_BYTES] {
-    let found = manifest.file_of(number).and_then(|(size, ..)| {
-        let stat = rustix::fs::statat(root, manifest.path_of(number), AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && u64::try_from(stat.st_size) == Ok(size);
-        let tick = if now % 1_000_000_000 == 0 { TICK_COARSE_NANOS } else { TICK_NANOS };
-        (ours && nanos(stat.st_ctime, stat.st_ctime_nsec) < now - tick).then_some(stat)
-    });
-    found.map_or([0; LINE_BYTES], |stat| line_of(&stat))
+/// The line of a file that was changed last before the time `before`, so that it cannot change unseen from now on.
+fn trusted_line(root: &OwnedFd, path: &str, size: u64, before: i64) -> Option<Line> {
+    let stat = rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && u64::try_from(stat.st_size) == Ok(size);
+    (ours && nanos(stat.st_ctime, stat.st_ctime_nsec) < before).then(|| line_of(&stat))
 }
 
-fn line_of(stat: &Stat) -> [u8; LINE_BYTES] {
-    let mut line = [0; LINE_BYTES];
+fn line_of(stat: &Stat) -> Line {
+    let mut line = BLANK;
     line[..8].copy_from_slice(&stat.st_size.to_le_bytes());
     line[8..16].copy_from_slice(&nanos(stat.st_mtime, stat.st_mtime_nsec).to_le_bytes());
     line[16..24].copy_from_slice(&nanos(stat.st_ctime, stat.st_ctime_nsec).to_le_bytes());
@@ -146,7 +186,7 @@ mod tests {
         (stat.st_mtime, stat.st_mtime_nsec) = (1_700_000_000, 123_456_789);
         (stat.st_ctime, stat.st_ctime_nsec) = (-1, 5);
         stat.st_ino = 0x0123_4567_89ab_cdef;
-        write_lines(&path, ManifestId([9; 32]), 2, |number| if number == 0 { [0; LINE_BYTES] } else { line_of(&stat) }).unwrap();
+        write_lines(&path, ManifestId([9; 32]), 2, |number| (number > 0).then(|| line_of(&stat))).unwrap();
         crate::golden::assert_same("stat-record-v1.bin", &path);
 
         let record = StatRecord::open(&crate::golden::path("stat-record-v1.bin")).unwrap();

@@ -63,6 +63,12 @@ pub(super) fn open_folder(root: &OwnedFd, path: &str) -> std::result::Result<Own
     Ok(folder)
 }
 
+/// Opens the folder `dest` that a version is put in, which must be no link.
+pub(super) fn open_root(dest: &Path) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(dest, flags, Mode::empty())
+}
+
 /// Splits a path into its folder (empty at the top) and its name.
 pub(super) fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
@@ -82,7 +88,7 @@ impl Hands {
     /// Opens the destination and its staging folder.
     pub(super) fn open(dest: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root = rustix::fs::open(dest, flags, Mode::empty()).at("open", dest)?;
+        let root = open_root(dest).at("open", dest)?;
         let tree = tree_in(&folder_beside(dest));
         let staged = match rustix::fs::open(&tree, flags, Mode::empty()) {
             Err(Errno::NOENT) => None,

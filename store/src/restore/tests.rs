@@ -93,7 +93,7 @@ impl Room {
     fn seed(&self, id: ManifestId) -> Seed {
         let manifest = ManifestFile::extract(&self.store, id, &self.path(&id.to_hex())).unwrap();
         let table = ChunkTable::open(&Target::table_path(&self.target.work, id), &manifest).unwrap();
-        Seed { root: self.target.dest.clone(), manifest, table }
+        Seed { root: self.target.dest.clone(), manifest: manifest.into(), table }
     }
 }
 

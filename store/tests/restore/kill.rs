@@ -38,7 +38,7 @@ fn child() {
         .map(|old| {
             let manifest = version(old);
             let table = table(&manifest);
-            Seed { root: room.join("dest"), manifest, table }
+            Seed { root: room.join("dest"), manifest: manifest.into(), table }
         })
         .collect();
     let target = Target { dest: room.join("dest"), work: room.join("work"), update: !seeds.is_empty() };

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed; clippy knows only functions marked as tests")]
 
+mod any_pair;
 mod archives;
 mod install;
 mod kill;

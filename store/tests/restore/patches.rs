@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use consign_store::chunk::ChunkKind;
 use consign_store::chunk::record::{self, ChunkLine};
-use consign_store::delta::{BuiltPatch, Scope, Span, Targets, build_set, take_into_store};
+use consign_store::delta::{BuiltPatch, Scope, Span, Targets, build_set, build_small_set, take_into_store};
 use consign_store::manifest::{ManifestFile, recipe};
 use consign_store::restore::{Assembly, Tally};
 use consign_store::{ChunkId, ManifestId, Store};
@@ -223,4 +223,15 @@ fn lacking(store: &Store, manifest: &ManifestFile) -> Vec<u32> {
         recipe::walk(digest, size, chunks, &mut page, &mut line).is_ok()
     };
     (0..entries).filter(|entry| !whole(entry)).collect()
+}
+
+#[test]
+fn what_is_small_is_built_the_same_and_what_is_not_is_left_to_a_worker() {
+    let Pair { room, old, new, set } = pair();
+    let out = room.path("small");
+    fs::create_dir(&out).unwrap();
+    let versions = (&room.manifest(old), &room.manifest(new));
+    let build = |bytes_max| build_small_set(&room.store, versions, &out, bytes_max).unwrap();
+    assert_eq!(build(u64::MAX), Some(set));
+    assert_eq!(build(1 << 20), None, "the program alone has more, on both sides");
 }

@@ -93,7 +93,7 @@ impl Room {
     pub fn seed(&self, root: &Path, id: ManifestId) -> Seed {
         let manifest = self.manifest(id);
         let table = self.table(&manifest);
-        Seed { root: root.to_path_buf(), manifest, table }
+        Seed { root: root.to_path_buf(), manifest: manifest.into(), table }
     }
 
     /// Installs or updates `dest` to version `id` in one go.

@@ -159,3 +159,29 @@ fn an_update_knows_no_stat_record_and_no_seed() {
     let lacking: Vec<_> = new.iter().filter(|(path, node)| dest.get(*path) != Some(node)).map(|(path, _)| path).collect();
     assert!(lacking.is_empty(), "{lacking:?}");
 }
+
+/// An update costs looks, and of those one a file: none of them is there twice, and what was verified is not read again.
+#[test]
+fn an_update_looks_once_at_each_file_that_it_leaves_alone() {
+    const FILES: u64 = 2_000;
+    const FOLDERS: u64 = 20;
+    let room = Room::new();
+    let name = |number: u64| format!("d{:02}/{number}.txt", number / (FILES / FOLDERS));
+    for number in 0..FILES {
+        put(&room.path("old"), &name(number), number.to_string().as_bytes());
+        put(&room.path("new"), &name(number), number.to_string().as_bytes());
+    }
+    put(&room.path("new"), &name(7), b"changed");
+    let old = room.publish(&room.path("old")).0.manifest;
+    let new = room.publish(&room.path("new")).0.manifest;
+    let first = room.install(old, false, &[]).unwrap();
+    assert_eq!(first.looks, FILES, "a first install looks once at each file, to record it");
+    // What was written last before the record may have to be read once.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let seed = room.seed(&room.path("dest"), old);
+    room.install(old, true, &[seed]).unwrap();
+    let seed = room.seed(&room.path("dest"), old);
+    let tally = room.install(new, true, &[seed]).unwrap();
+    assert_same(&room.path("new"), &room.path("dest"));
+    assert!(tally.looks <= FILES + FOLDERS + 3, "{} looks at {FILES} files and {FOLDERS} folders", tally.looks);
+}

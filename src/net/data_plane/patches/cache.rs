@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use consign_store::FileDigest;
+use consign_store::delta::BuiltPatch;
+use consign_store::error::At as _;
+use tempfile::TempDir;
 
 use super::Pair;
 use crate::protocol::patches::{PATCHES_MAX, PatchInfo};
@@ -13,6 +16,18 @@ use crate::protocol::patches::{PATCHES_MAX, PatchInfo};
 pub(super) const SET_FILE: &str = "set.json";
 /// Longest list, bytes.
 const SET_BYTES_MAX: u64 = 64 << 20;
+
+/// Writes the list of the patches `built` in the folder `out`, which completes the set.
+///
+/// # Errors
+/// I/O.
+pub fn write_set(out: &Path, built: &[BuiltPatch]) -> consign_store::Result<Vec<PatchInfo>> {
+    let set: Vec<PatchInfo> = built.iter().map(PatchInfo::of).collect();
+    let list = out.join(SET_FILE);
+    let text = serde_json::to_vec(&set).map_err(std::io::Error::other).at("write", &list)?;
+    fs::write(&list, text).at("write", &list)?;
+    Ok(set)
+}
 
 /// A folder of patch sets.
 #[derive(Debug)]
@@ -24,10 +39,6 @@ pub(super) struct Cache {
 impl Cache {
     pub fn new(dir: PathBuf, bytes_max: u64) -> Self {
         Self { dir, bytes_max }
-    }
-
-    pub fn dir(&self) -> &Path {
-        &self.dir
     }
 
     /// Where the set of a pair lies when it is built.
@@ -44,6 +55,28 @@ impl Cache {
         }
         let set: Vec<PatchInfo> = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
         (set.len() <= PATCHES_MAX).then_some(set)
+    }
+
+    /// Makes a folder for a set.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn begin(&self) -> Result<TempDir, String> {
+        let dir = &self.dir;
+        fs::create_dir_all(dir).map_err(|error| format!("cannot create {}: {error}", dir.display()))?;
+        let out = tempfile::Builder::new().prefix(".building-").tempdir_in(dir);
+        out.map_err(|error| format!("cannot create a folder in {}: {error}", dir.display()))
+    }
+
+    /// Puts a complete set where it belongs.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn keep(&self, pair: Pair, out: TempDir) -> Result<(), String> {
+        let folder = self.folder(pair);
+        // A set that cannot be read is replaced.
+        let _ = fs::remove_dir_all(&folder);
+        fs::rename(out.keep(), &folder).map_err(|error| format!("cannot rename to {}: {error}", folder.display()))
     }
 
     /// Where a patch lies.

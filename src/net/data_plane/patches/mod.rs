@@ -1,24 +1,27 @@
 //! Patches between versions that a server holds: built in the background by a worker process, kept in a bounded cache, served by name.
 //!
 //! The worker is this program with `store patch`: it reads the store without its lock and may use more memory than a server should; it
-//! ends when it is done. The cache is disposable: what is missing is built again when somebody asks.
+//! ends when it is done. Where there is little to read the server does it itself: to start a worker would cost more than its work.
+//! The cache is disposable: what is missing is built again when somebody asks.
 
 mod cache;
 mod serve;
 mod worker;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use consign_store::ManifestId;
+use consign_store::{ManifestId, Store, delta};
 use tokio::sync::{Semaphore, watch};
 
+use super::versions::Version;
 use crate::domain::Millis;
-use crate::net::clock;
+use crate::net::{blocking, clock};
 use crate::protocol::patches::PatchAnswer;
 
+pub use cache::write_set;
 pub(super) use serve::routes;
 
 /// Patch sets that are built or wait to be built at once; more are not begun.
@@ -30,6 +33,11 @@ const WORK_BYTES_PER_SEC: u64 = 15_000_000;
 /// Time to start a worker, milliseconds: for telling when it should be done.
 const START_MILLIS: u64 = 200;
 
+/// Longest wait for patches that are built before anybody asks.
+const PREPARE_MAX: Duration = Duration::from_millis(200);
+/// Bytes to read on both sides up to which patches are built in the server itself.
+const SMALL_BYTES_MAX: u64 = 1 << 20;
+
 /// From one version to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pair {
@@ -37,6 +45,13 @@ pub struct Pair {
     pub base: ManifestId,
     /// What it is to get.
     pub target: ManifestId,
+}
+
+/// The two versions of a pair, opened.
+pub(super) type Opened = (Arc<Version>, Arc<Version>);
+
+fn pair_of((base, target): &Opened) -> Pair {
+    Pair { base: base.manifest.id(), target: target.manifest.id() }
 }
 
 /// A patch set that is being built.
@@ -50,48 +65,76 @@ struct Building {
 /// The patches of one store.
 #[derive(Debug)]
 pub struct Patches {
-    store: PathBuf,
+    store: Store,
     cache: cache::Cache,
     building: Mutex<HashMap<Pair, Building>>,
     failed: Mutex<HashMap<Pair, (Instant, String)>>,
     /// One worker at a time: patches are the least urgent thing a server does.
     turn: Semaphore,
+    /// The same for what is built in the server, which never waits for a worker.
+    turn_here: Semaphore,
 }
 
 impl Patches {
-    /// Builds patches of the store in the folder `store`, and keeps at most `bytes_max` of them in `dir`.
+    /// Builds patches of the versions in `store`, and keeps at most `bytes_max` of them in `dir`.
     #[must_use]
-    pub fn new(store: PathBuf, dir: PathBuf, bytes_max: u64) -> Self {
+    pub fn new(store: Store, dir: PathBuf, bytes_max: u64) -> Self {
         let cache = cache::Cache::new(dir, bytes_max);
-        Self { store, cache, building: Mutex::default(), failed: Mutex::default(), turn: Semaphore::new(1) }
+        Self {
+            store,
+            cache,
+            building: Mutex::default(),
+            failed: Mutex::default(),
+            turn: Semaphore::new(1),
+            turn_here: Semaphore::new(1),
+        }
     }
 
-    /// Says how far the patches of `pair` are, and begins to build them if nobody has; `changed_bytes` tells how much work that is.
-    pub fn ask(self: &Arc<Self>, pair: Pair, changed_bytes: u64) -> PatchAnswer {
+    /// Says how far the patches between `versions` are, and begins to build them if nobody has. Blocking: it compares them.
+    fn ask(self: &Arc<Self>, versions: &Opened) -> PatchAnswer {
+        let pair = pair_of(versions);
         if let Some(set) = self.cache.read(pair) {
             return PatchAnswer::Ready { set };
         }
         if let Some(reason) = self.failure(pair) {
             return PatchAnswer::None { reason };
         }
-        match self.begin(pair, changed_bytes) {
+        match self.begin(versions) {
             Some(building) => PatchAnswer::Building { until: building.until },
             None => PatchAnswer::None { reason: "too many patches are being built; records are as good".to_owned() },
         }
     }
 
-    /// As [`Patches::ask`], and waits up to `wait` for patches that are being built.
-    pub async fn ask_waiting(self: &Arc<Self>, pair: Pair, changed_bytes: u64, wait: Duration) -> PatchAnswer {
-        let answer = self.ask(pair, changed_bytes);
+    /// Says how far the patches between `versions` are, and begins to build them if nobody has; waits up to `wait` for those that are being
+    /// built.
+    pub(super) async fn ask_waiting(self: &Arc<Self>, versions: &Opened, wait: Duration) -> PatchAnswer {
+        let answer = self.ask_once(versions).await;
         if !matches!(answer, PatchAnswer::Building { .. }) || wait.is_zero() {
             return answer;
         }
-        let building = self.building.lock().unwrap_or_else(PoisonError::into_inner).get(&pair).cloned();
+        let building = self.building.lock().unwrap_or_else(PoisonError::into_inner).get(&pair_of(versions)).cloned();
         if let Some(mut building) = building {
             // Closed at its end, whichever way it went; a wait that runs out leaves the answer as it was.
             let _ = tokio::time::timeout(wait, building.ended.changed()).await;
         }
-        self.ask(pair, changed_bytes)
+        self.ask_once(versions).await
+    }
+
+    async fn ask_once(self: &Arc<Self>, versions: &Opened) -> PatchAnswer {
+        let (this, versions) = (Arc::clone(self), versions.clone());
+        let asked = blocking::run("looking for patches", move || this.ask(&versions)).await;
+        asked.unwrap_or_else(|error| PatchAnswer::None { reason: error.to_string() })
+    }
+
+    /// Builds the patches between `versions` unless they are there, if little has changed, and waits for it; says whether it was little.
+    pub(super) async fn prepare(self: &Arc<Self>, versions: &Opened) -> bool {
+        let (base, target) = (Arc::clone(&versions.0.manifest), Arc::clone(&versions.1.manifest));
+        let changed = blocking::run("comparing versions", move || delta::changed_bytes(&base, &target)).await;
+        let little = matches!(changed, Ok(Ok(bytes)) if bytes <= SMALL_BYTES_MAX);
+        if little {
+            self.ask_waiting(versions, PREPARE_MAX).await;
+        }
+        little
     }
 
     /// Removes all patches that are built; says whether there were any.
@@ -105,10 +148,17 @@ impl Patches {
         failed.get(&pair).map(|(_, reason)| reason.clone())
     }
 
-    fn begin(self: &Arc<Self>, pair: Pair, changed_bytes: u64) -> Option<Building> {
+    fn begin(self: &Arc<Self>, versions: &Opened) -> Option<Building> {
+        let pair = pair_of(versions);
+        let begun = |building: &HashMap<Pair, Building>| building.get(&pair).cloned();
+        if let Some(begun) = begun(&self.building.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Some(begun);
+        }
+        // Where it cannot be counted, building tells what is wrong.
+        let changed_bytes = delta::changed_bytes(&versions.0.manifest, &versions.1.manifest).unwrap_or(0);
         let mut building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(begun) = building.get(&pair) {
-            return Some(begun.clone());
+        if let Some(begun) = begun(&building) {
+            return Some(begun);
         }
         if building.len() >= BUILDING_MAX {
             return None;
@@ -118,18 +168,29 @@ impl Patches {
         let (end, ended) = watch::channel(());
         let begun = Building { until, ended };
         building.insert(pair, begun.clone());
-        let this = Arc::clone(self);
+        let (this, versions) = (Arc::clone(self), versions.clone());
         tokio::spawn(async move {
-            this.build(pair).await;
+            this.build(pair, versions).await;
             this.building.lock().unwrap_or_else(PoisonError::into_inner).remove(&pair);
             drop(end);
         });
         Some(begun)
     }
 
-    async fn build(&self, pair: Pair) {
-        let Ok(_turn) = self.turn.acquire().await else { return };
-        match worker::build(&self.store, pair, &self.cache).await {
+    async fn build(self: &Arc<Self>, pair: Pair, versions: Opened) {
+        let Ok(turn_here) = self.turn_here.acquire().await else { return };
+        let this = Arc::clone(self);
+        let small = blocking::run("building patches", move || this.build_here(pair, &versions)).await;
+        drop(turn_here);
+        let built = match small.map_err(|error| error.to_string()).and_then(|built| built) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let Ok(_turn) = self.turn.acquire().await else { return };
+                worker::build(self.store.dir(), pair, &self.cache).await
+            }
+            Err(reason) => Err(reason),
+        };
+        match built {
             Ok(()) => self.cache.trim(),
             Err(reason) => {
                 tracing::warn!(base = %pair.base, target = %pair.target, reason, "cannot build patches; records are sent instead");
@@ -137,5 +198,18 @@ impl Patches {
                 self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(pair, failed);
             }
         }
+    }
+
+    /// Builds what is small; says whether it was.
+    fn build_here(&self, pair: Pair, (base, target): &Opened) -> Result<bool, String> {
+        let build = |out: &Path| {
+            let built = delta::build_small_set(&self.store, (&base.manifest, &target.manifest), out, SMALL_BYTES_MAX)?;
+            built.map(|built| write_set(out, &built)).transpose()
+        };
+        let out = self.cache.begin()?;
+        if build(out.path()).map_err(|error| error.to_string())?.is_none() {
+            return Ok(false);
+        }
+        self.cache.keep(pair, out).map(|()| true)
     }
 }

@@ -9,12 +9,11 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::get;
-use consign_store::{FileDigest, delta};
+use consign_store::FileDigest;
 use serde::Deserialize;
 
-use super::super::{DataPlane, Version, answer};
+use super::super::{DataPlane, answer};
 use super::Pair;
-use crate::net::blocking;
 use crate::net::peer::Peer;
 use crate::protocol::fleet::VERSIONS_PATH;
 use crate::protocol::patches::{PatchAnswer, WAIT_MILLIS_MAX};
@@ -57,19 +56,8 @@ async fn set(
     let Ok(base) = plane.version(&peer, &base).await else {
         return Ok(Json(PatchAnswer::None { reason: "the base version is not here".to_owned() }));
     };
-    let pair = Pair { base: base.manifest.id(), target: target.manifest.id() };
-    let changed = changed_bytes(base, target).await?;
     let wait = Duration::from_millis(query.wait_millis.min(WAIT_MILLIS_MAX));
-    Ok(Json(plane.patches().ask_waiting(pair, changed, wait).await))
-}
-
-async fn changed_bytes(base: Arc<Version>, target: Arc<Version>) -> Result<u64, Problem> {
-    let count = move || delta::changed_bytes(&base.manifest, &target.manifest);
-    let counted = blocking::run("counting what changed", count).await.and_then(|counted| Ok(counted?));
-    counted.map_err(|error| {
-        tracing::error!(%error, "cannot count what changed between two versions");
-        answer::unreadable()
-    })
+    Ok(Json(plane.patches().ask_waiting(&(base, target), wait).await))
 }
 
 async fn patch(

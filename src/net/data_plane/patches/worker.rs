@@ -21,9 +21,7 @@ const SAID_BYTES_MAX: u64 = 2_000;
 /// Why not, in words.
 pub(super) async fn build(store: &Path, pair: Pair, cache: &Cache) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
-    std::fs::create_dir_all(cache.dir()).map_err(|error| format!("cannot create {}: {error}", cache.dir().display()))?;
-    let out = tempfile::Builder::new().prefix(".building-").tempdir_in(cache.dir());
-    let out = out.map_err(|error| format!("cannot create a folder in {}: {error}", cache.dir().display()))?;
+    let out = cache.begin()?;
     let mut command = Command::new(program);
     command.args(["store", "patch", "--base"]).arg(pair.base.to_string()).arg("--target").arg(pair.target.to_string());
     command.arg("--out").arg(out.path()).arg("--").arg(store);
@@ -43,8 +41,5 @@ pub(super) async fn build(store: &Path, pair: Pair, cache: &Cache) -> Result<(),
         Ok(Err(error)) => return Err(format!("cannot wait for the worker: {error}")),
         Err(_) => return Err(format!("the worker took longer than {RUN_MAX:?}")),
     }
-    let folder = cache.folder(pair);
-    // A set that cannot be read is replaced.
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::rename(out.keep(), &folder).map_err(|error| format!("cannot rename to {}: {error}", folder.display()))
+    cache.keep(pair, out)
 }

@@ -1,9 +1,14 @@
 //! What changed between two versions, and from which old file a changed one should be made.
 
+use std::cell::OnceCell;
+use std::collections::HashSet;
+
 use super::content::{Version, front};
 use crate::delta::similar::{Described, Sketch, Sketcher, best_base, name_key};
 use crate::error::Result;
+use crate::id::FileDigest;
 use crate::manifest::file::ManifestFile;
+use crate::manifest::pairs::Pairs;
 use crate::spill::Keyed;
 
 /// Smallest file whose base is looked for by content: a smaller one costs little anyway.
@@ -24,43 +29,72 @@ pub(super) struct Choice {
 /// Chooses among the files of a base version.
 pub(super) struct Chooser<'a> {
     base: &'a ManifestFile,
-    contents: Keyed,
-    /// By the hash of the path with what changes from version to version taken out.
+    pairs: &'a Pairs,
+    /// Made when a file without a namesake is met.
+    names: OnceCell<Names>,
+}
+
+/// The files of a version by what does not change from version to version.
+struct Names {
+    /// By the hash of the path with what changes taken out.
     by_path: Keyed,
     /// By that of the file name alone, likewise.
     by_name: Keyed,
 }
 
-impl<'a> Chooser<'a> {
-    pub(super) fn of(base: &'a ManifestFile) -> Result<Self> {
+impl Names {
+    fn of(manifest: &ManifestFile) -> Result<Self> {
         let keyed = |part: fn(&str) -> &str| {
-            let pairs = files(base).map(|entry| (hash_of(&name_key(part(base.path_of(entry)))), entry));
-            Keyed::of(pairs, base.folder())
+            let pairs = files(manifest).map(|(entry, _)| (hash_of(&name_key(part(manifest.path_of(entry)))), entry));
+            Keyed::of(pairs, manifest.folder())
         };
-        Ok(Self { base, contents: contents(base)?, by_path: keyed(|path| path)?, by_name: keyed(name_of)? })
+        Ok(Self { by_path: keyed(|path| path)?, by_name: keyed(name_of)? })
+    }
+}
+
+impl<'a> Chooser<'a> {
+    pub(super) fn of(base: &'a ManifestFile, pairs: &'a Pairs) -> Self {
+        Self { base, pairs, names: OnceCell::new() }
     }
 
-    /// Finds the first file of the base for which `part` of the path has the same name but for what changes from version to version.
-    fn alike(&self, keyed: &Keyed, part: fn(&str) -> &str, path: &str) -> Option<u32> {
-        let key = name_key(part(path));
-        keyed.numbers(hash_of(&key)).find(|entry| name_key(part(self.base.path_of(*entry))) == key)
-    }
-
-    /// Chooses for entry `number` of `target`; `None` if it is no file, or has content that the base has too.
-    pub(super) fn choose(&self, target: &ManifestFile, number: u32) -> Option<Choice> {
-        let (target_len, digest, _) = target.file_of(number)?;
-        if target_len == 0 || self.contents.has(front(digest.as_bytes())) {
-            return None;
-        }
-        let path = target.path_of(number);
-        let same = self.base.find(path).filter(|entry| self.base.file_of(*entry).is_some());
-        let alike = || {
-            let by_name = || self.alike(&self.by_name, name_of, path);
-            self.alike(&self.by_path, |path| path, path).or_else(by_name)
-        };
+    /// Chooses for entry `number` of `target`, a file whose content the base does not have; `None` if it is empty.
+    pub(super) fn choose(&self, target: &ManifestFile, number: u32) -> Result<Option<Choice>> {
+        let Some((target_len, ..)) = target.file_of(number).filter(|(len, ..)| *len > 0) else { return Ok(None) };
+        let same = self.pairs.twin(number).map(|twin| twin.number).filter(|entry| self.base.file_of(*entry).is_some());
+        let base = if same.is_some() { same } else { self.alike(target.path_of(number))? };
         let usable = |entry: &u32| self.base.file_of(*entry).is_some_and(|(len, ..)| len > 0);
-        Some(Choice { target: number, target_len, base: same.or_else(alike).filter(usable) })
+        Ok(Some(Choice { target: number, target_len, base: base.filter(usable) }))
     }
+
+    /// Finds the first file of the base with the same path, or else the same name, but for what changes from version to version.
+    fn alike(&self, path: &str) -> Result<Option<u32>> {
+        if self.names.get().is_none() {
+            // Nobody else can have set it.
+            let _ = self.names.set(Names::of(self.base)?);
+        }
+        let Some(names) = self.names.get() else { return Ok(None) };
+        let first = |keyed: &Keyed, part: fn(&str) -> &str| {
+            let key = name_key(part(path));
+            keyed.numbers(hash_of(&key)).find(|entry| name_key(part(self.base.path_of(*entry))) == key)
+        };
+        Ok(first(&names.by_path, |path| path).or_else(|| first(&names.by_name, name_of)))
+    }
+}
+
+/// The files of `target` whose content is no file's of `base`: entry numbers in path order.
+///
+/// # Errors
+/// I/O on the folder of `target`.
+pub(super) fn new_files(base: &ManifestFile, target: &ManifestFile, pairs: &Pairs) -> Result<Vec<u32>> {
+    let front_of = |number: u32| target.file_of(number).map(|(_, digest, _)| front(digest.as_bytes()));
+    let changed = Keyed::of(pairs.changed().filter_map(|number| Some((front_of(number)?, number))), target.folder())?;
+    if changed.len() == 0 {
+        return Ok(Vec::new());
+    }
+    let mut new: Vec<u32> = pairs.changed().filter(|number| target.file_of(*number).is_some()).collect();
+    let moved: HashSet<u32> = files(base).flat_map(|(_, (_, digest, _))| changed.numbers(front(digest.as_bytes()))).collect();
+    new.retain(|number| !moved.contains(number));
+    Ok(new)
 }
 
 /// Finds bases by content for the choices that have none: among the files of the base whose content is gone from the target, since content that
@@ -76,8 +110,7 @@ pub(super) fn by_content(choices: &mut [Choice], base: Version<'_>, target: Vers
     let kept = contents(target.manifest)?;
     let mut budget = SKETCHED_BYTES_MAX;
     let mut gone = Vec::new();
-    for entry in files(base.manifest) {
-        let Some((len, digest, _)) = base.manifest.file_of(entry) else { continue };
+    for (entry, (len, digest, _)) in files(base.manifest) {
         let usable = (SKETCHED_BYTES_MIN..=budget).contains(&len);
         if usable && gone.len() < SKETCHES_MAX && !kept.has(front(digest.as_bytes())) {
             budget -= len;
@@ -97,22 +130,20 @@ pub(super) fn by_content(choices: &mut [Choice], base: Version<'_>, target: Vers
 /// Raw bytes of the files of `target` whose content is no file's of `base`: how much work their patches are.
 ///
 /// # Errors
-/// I/O on the folder of `base`.
+/// I/O on the folder of `target`.
 pub fn changed_bytes(base: &ManifestFile, target: &ManifestFile) -> Result<u64> {
-    let known = contents(base)?;
-    let changed = files(target).filter_map(|entry| target.file_of(entry));
-    Ok(changed.filter(|(_, digest, _)| !known.has(front(digest.as_bytes()))).map(|(len, ..)| len).sum())
+    let new = new_files(base, target, &Pairs::of(base, target))?;
+    Ok(new.into_iter().filter_map(|number| target.file_of(number)).map(|(len, ..)| len).sum())
 }
 
 /// The first eight bytes of the digest of each file.
 fn contents(manifest: &ManifestFile) -> Result<Keyed> {
-    let digests = files(manifest).filter_map(|entry| Some((front(manifest.file_of(entry)?.1.as_bytes()), entry)));
-    Keyed::of(digests, manifest.folder())
+    Keyed::of(files(manifest).map(|(entry, (_, digest, _))| (front(digest.as_bytes()), entry)), manifest.folder())
 }
 
-fn files(manifest: &ManifestFile) -> impl Iterator<Item = u32> + '_ {
-    let entries = u32::try_from(manifest.totals().entries).unwrap_or(u32::MAX);
-    (0..entries).filter(|entry| manifest.file_of(*entry).is_some())
+/// Entry number, and size, digest and chunk count.
+fn files(manifest: &ManifestFile) -> impl Iterator<Item = (u32, (u64, FileDigest, u32))> + '_ {
+    manifest.numbers().filter_map(|entry| Some((entry, manifest.file_of(entry)?)))
 }
 
 fn sketch(version: Version<'_>, entry: u32) -> Result<Sketch> {

@@ -23,7 +23,8 @@ use crate::error::{At, Error, Result};
 use crate::fsx;
 use crate::id::FileDigest;
 use crate::manifest::file::ManifestFile;
-use crate::manifest::layout::Layout;
+use crate::manifest::layout::sorted_by_likeness;
+use crate::manifest::pairs::Pairs;
 use crate::map::ReadOnlyMap;
 use crate::store::Store;
 
@@ -70,10 +71,53 @@ pub struct BuiltPatch {
 /// # Errors
 /// The store lacks content or it is damaged; I/O on `out`.
 pub fn build_set(store: &Store, base: &ManifestFile, target: &ManifestFile, out: &Path) -> Result<Vec<BuiltPatch>> {
-    let chooser = Chooser::of(base)?;
-    let layout = Layout::of(target)?;
-    let mut choices: Vec<Choice> = layout.files().filter_map(|placed| chooser.choose(target, placed.entry)).collect();
-    let (base, target) = (Version { store, manifest: base }, Version { store, manifest: target });
+    let choices = choices(base, target, &Pairs::of(base, target))?;
+    build(choices, (Version { store, manifest: base }, Version { store, manifest: target }), out)
+}
+
+/// Most files that change, and that go, for a set to be small.
+const SMALL_SET_FILES_MAX: usize = 4096;
+
+/// Does as [`build_set`] if all that there is to read, on both sides together, has at most `bytes_max` bytes; `None` if it is more. It needs a few
+/// times as much memory.
+///
+/// # Errors
+/// As [`build_set`].
+pub fn build_small_set(
+    store: &Store,
+    (base, target): (&ManifestFile, &ManifestFile),
+    out: &Path,
+    bytes_max: u64,
+) -> Result<Option<Vec<BuiltPatch>>> {
+    let pairs = Pairs::of(base, target);
+    if pairs.changed().nth(SMALL_SET_FILES_MAX).is_some() || pairs.gone().len() > SMALL_SET_FILES_MAX {
+        return Ok(None);
+    }
+    let choices = choices(base, target, &pairs)?;
+    let len_of = |entry: u32| base.file_of(entry).map_or(0, |(len, ..)| len);
+    let chosen = choices.iter().map(|choice| choice.target_len.saturating_add(choice.base.map_or(0, len_of)));
+    // What is gone is looked through for what has no namesake.
+    let changed = pairs.changed().filter_map(|number| Some((number, pairs.twin(number)?.number)));
+    let changed = changed.filter(|(number, old)| target.file_of(*number) != base.file_of(*old)).map(|(_, old)| len_of(old));
+    let gone = pairs.gone().iter().map(|entry| len_of(*entry));
+    if chosen.chain(changed).chain(gone).fold(0, u64::saturating_add) > bytes_max {
+        return Ok(None);
+    }
+    build(choices, (Version { store, manifest: base }, Version { store, manifest: target }), out).map(Some)
+}
+
+/// Chooses a base for each file with new content, in layout order.
+fn choices(base: &ManifestFile, target: &ManifestFile, pairs: &Pairs) -> Result<Vec<Choice>> {
+    let chooser = Chooser::of(base, pairs);
+    let new = choose::new_files(base, target, pairs)?.into_iter();
+    let new = sorted_by_likeness(new, |number| target.path_of(number), target.folder())?;
+    new.from(0).filter_map(|[number]| chooser.choose(target, number).transpose()).collect()
+}
+
+fn build(mut choices: Vec<Choice>, (base, target): (Version<'_>, Version<'_>), out: &Path) -> Result<Vec<BuiltPatch>> {
+    if choices.is_empty() {
+        return Ok(Vec::new());
+    }
     choose::by_content(&mut choices, base, target)?;
     let mut builder = Builder { base, target, known: base.chunks()?, out, views: Views::in_folder(out), set: Vec::new() };
     for group in groups(choices, base) {
