@@ -22,7 +22,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::{get, post};
 use consign_store::restore::WireStream;
-use consign_store::{ManifestId, Store};
+use consign_store::{ManifestId, Store, delta};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -105,6 +105,13 @@ impl DataPlane {
     #[must_use]
     pub fn patches(&self) -> &Arc<Patches> {
         &self.patches
+    }
+
+    /// Begins to build the patches from version `base` to version `target`, if both are here; nobody waits for them.
+    pub async fn build_ahead(&self, base: ManifestId, target: ManifestId) {
+        let (Ok(base), Ok(target)) = (self.versions.open(base).await, self.versions.open(target).await) else { return };
+        let pair = Pair { base: base.manifest.id(), target: target.manifest.id() };
+        let _ = self.patches.ask(pair, delta::changed_bytes(&base.manifest, &target.manifest));
     }
 
     /// Opens the version that a request names.
