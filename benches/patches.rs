@@ -9,9 +9,9 @@ use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use consign_store::delta::{Limits, Span, apply, build_set};
+use consign_store::delta::{Limits, ReadAt, Span, apply_joined, build_set};
 use consign_store::manifest::ManifestFile;
-use consign_store::{ManifestId, Store};
+use consign_store::{Error, ManifestId, Store};
 
 /// What stops a measurement; only ever shown.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -36,18 +36,19 @@ fn measure(store: &Store, base: ManifestId, target: ManifestId, folder: &Path) -
     let begun = processor_seconds()?;
     let set = build_set(store, &base, &target, &out)?;
     let encode_seconds = processor_seconds()? - begun;
-    let (mut apply_seconds, mut made_bytes, mut patch_bytes) = (0.0, 0, 0);
+    let (mut apply_seconds, mut made_bytes, mut patch_bytes) = (0.0, 0_u64, 0);
     for built in &set {
         let old = built.scope.bases.iter().map(|span| stretch(&base, *span, folder)).collect::<Result<Vec<_>>>()?;
         let (old, patch) = (old.concat(), fs::read(out.join(built.digest.to_hex()))?);
         let begun = processor_seconds()?;
-        let open = &mut |_: &_| Ok(old.as_slice());
-        let (header, _) = apply(&mut patch.as_slice(), &Limits::default(), open, &mut |part| {
-            std::hint::black_box(part);
+        let whole = (&old.as_slice() as &dyn ReadAt, old.len() as u64);
+        let mut inflated =
+            || tempfile::tempfile().map_err(|source| Error::Io { operation: "open", path: "a file".into(), source });
+        apply_joined(&mut patch.as_slice(), &Limits::default(), whole, &mut inflated, &mut |part| {
+            made_bytes += std::hint::black_box(part).len() as u64;
             Ok(())
         })?;
         apply_seconds += processor_seconds()? - begun;
-        made_bytes += header.target_len;
         patch_bytes += built.len;
     }
     Ok(serde_json::json!({

@@ -5,16 +5,18 @@
 #   get      a folder out of a store: zstd -d | tar x                        large    one large file: the slowest stage's limit
 #   install  through a site server: curl nginx | zstd -d | tar x             small    a package of 1 KiB: limits
 #   deltas   bytes, building and applying of updates: pairwise diffs         serve    the data plane over TLS: nginx over TLS
-#   back     bytes of updates from two versions back: the best pairwise diff
+#   back     bytes of updates from two versions back: the best pairwise diff      packed   bytes of updates of packages that are one archive
+#   apart    bytes of an update to something that has nothing in common           links    updates over 100 Mbit/s and over open loopback
 #   memory   peak RssAnon of each role on a large package and on one of many files: limits
 #   growth   cost by chunks (10^4 to GROWTH_CHUNKS, default 10^7) and files (10^2 to GROWTH_FILES, default 10^5); draws docs/growth.svg
+# PAIRS="OLD:NEW ..." adds pairs of folders to deltas and links.
 # LARGE_BYTES (1 GiB), MEMORY_BYTES (10^9), MEMORY_FILES (10^6) and SERVE_SECONDS (2, a figure) can be set smaller for a trial; the table names them.
 # Peers' versions are whatever the system has. What is timed and writes content ends with `sync -f`, on both sides.
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 shopt -s inherit_errexit
 runs=${RUNS:-5}; large_bytes=${LARGE_BYTES:-1073741824}; memory_bytes=${MEMORY_BYTES:-1000000000}; memory_files=${MEMORY_FILES:-1000000}; serve_seconds=${SERVE_SECONDS:-2}
-all=(put again get large install small deltas back serve memory growth)
+all=(put again get large install small deltas back packed apart links serve memory growth)
 parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=("${all[@]}")
 for part in "${parts[@]}"; do
   [[ " ${all[*]} " == *" $part "* ]] || { echo "unknown part: $part (there are: ${all[*]})" >&2; exit 2; }
@@ -52,9 +54,10 @@ row() {
 pairs() { # prints OLD NEW for each pair here
   local old new
   for old in "$CONSIGN_CORPUS"/{typescript-5.6.2,next-14.2.14,cmake-3.30.1,swc-1.7.35,generated-4.2.0}; do
-    new=$(find "$CONSIGN_CORPUS" -mindepth 1 -maxdepth 1 -name "$(basename "$old" | sed 's/-.*//')-*" | sort | tail -1)
+    new=$(find "$CONSIGN_CORPUS" -mindepth 1 -maxdepth 1 -name "$(basename "$old" | sed 's/-.*//')-[0-9]*" | sort | tail -1)
     if [[ -d $old && -d $new ]]; then echo "$old $new"; fi
   done
+  for old in ${PAIRS:-}; do echo "$(realpath "${old%%:*}") $(realpath "${old#*:}")"; done
 }
 packages() { pairs | cut -d' ' -f1 | { grep -E '/(next|cmake|generated)-' || true; }; }
 bytes_of() { find "$1" -type f -printf '%s\n' | awk '{s+=$1} END {print s+0}'; }
@@ -255,6 +258,53 @@ back() {
     rm -f "$work"/{old,new}.tar "$work/p"
   done
 }
+
+wire_of() { "$consign" demo "$1" "$2" --json | tail -1 | field "$3"; }
+packed() { # one archive as it is downloaded: a wheel, npm's .tgz
+  local old new name full
+  for name in cmake-whl-3.30.1:cmake-whl-3.30.2 next-tgz-14.2.14:next-tgz-14.2.15 swc-tgz-1.7.35:swc-tgz-1.7.36 typescript-tgz-5.6.2:typescript-tgz-5.6.3; do
+    old=$CONSIGN_CORPUS/${name%:*}; new=$CONSIGN_CORPUS/${name#*:}
+    [[ -d $old && -d $new ]] || { loud "not here: $name"; continue; }
+    if [[ $name == cmake-* ]]; then
+      row "update ${name%:*} → ${name#*:}" "$(wire_of "$old" "$new" update_wire_bytes)" "twice what is allowed unpacked" 834692 B "≤ 1.00 (4)"
+    else
+      full=$(wire_of "$new" "$new" full_wire_bytes)
+      row "update ${name%:*} → ${name#*:}" "$(wire_of "$old" "$new" update_wire_bytes)" "full download + 16 KiB" $((full + 16384)) B "≤ 1.00 (4)"
+    fi
+  done
+}
+
+apart() { # each package becomes the next one
+  local old new last="" full
+  while read -r old new; do
+    if [[ -n $last ]]; then
+      full=$(wire_of "$new" "$new" full_wire_bytes)
+      row "update $(basename "$last") → $(basename "$new")" "$(wire_of "$last" "$new" update_wire_bytes)" "full download + 16 KiB" $((full + 16384)) B "≤ 1.00 (4)"
+    fi
+    last=$new
+  done < <(pairs)
+}
+
+links() {
+  local old new name rate answer kind
+  need tc iproute2
+  while read -r old new; do
+    name="$(basename "$old") → $(basename "$new")"
+    for rate in 100mbit open; do
+      answer=$(RUNS=$runs scripts/links.sh "$consign" "$old" "$new" "$rate"); echo "$name, $rate: $answer" >&2
+      seconds_of() { field "$1_seconds" <<<"$answer"; }
+      if [[ $rate == open ]]; then
+        row "update $name, open link, --prefer time" "$(seconds_of time)" "records alone" "$(seconds_of records)" s "≤ 1.00 (4)"
+      else
+        for kind in first time bytes; do
+          row "update $name, $rate, $(case $kind in first) echo "nobody asked before" ;; *) echo "--prefer $kind" ;; esac)" "$(seconds_of "$kind")" \
+            "full download" "$(seconds_of full)" s "≤ 1.00 (4)"
+        done
+      fi
+    done
+  done < <(pairs; packed_pair)
+}
+packed_pair() { local old=$CONSIGN_CORPUS/cmake-whl-3.30.1; [[ ! -d $old ]] || echo "$old ${old%1}2"; }
 
 cpu_seconds() { printf '/proc/%s/stat\n' "$@" | xargs cat | awk -v hz="$(getconf CLK_TCK)" '{s += $14 + $15} END {print s / hz}'; }
 # load SERVER SIZE CONNECTIONS PID...: MB/s and processor seconds of the server's processes a GB.

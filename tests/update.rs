@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::common::content::{edit, same, tree, write};
 use crate::common::fleet::{Fleet, Options};
+use crate::common::{holds, until};
 
 /// Changes the source three times; each time the agent follows by itself and fetches what changed.
 fn follows(fleet: &Fleet) {
@@ -51,6 +52,31 @@ fn p8_an_agent_that_was_away_updates_when_it_is_back() {
     same(&source, &dest);
 }
 
+/// What has nothing in common with what is installed costs no more than a download by a machine that has nothing, whatever is spared.
+#[test]
+fn n3_an_update_to_something_else_costs_no_more_than_a_full_download() {
+    for prefer in ["bytes", "time"] {
+        let mut fleet = Fleet::hub_only(&Options::default());
+        fleet.add_agent("desk");
+        let (source, dest) = (fleet.path("source"), fleet.path("installed"));
+        tree(&source, 34);
+        fleet.publish("tools", &source);
+        fleet.install(0, "tools", &dest).ok();
+        fleet.agents[0].kill();
+        fs::remove_dir_all(&source).expect("removed");
+        tree(&source, 1034);
+        fleet.admin(&["package", "refresh", "tools", "--wait"]).ok();
+        let wire = |seen: serde_json::Value| seen["cost"]["wire_bytes"].as_u64().expect("a number");
+        fleet.add_agent("new");
+        let full = wire(fleet.install(1, "tools", &fleet.path("elsewhere")).json());
+        fleet.agents[0].with(&["--prefer", prefer]);
+        fleet.start_agent(0);
+        let update = wire(fleet.agent_has(0, "tools", 2));
+        same(&source, &dest);
+        assert!(update <= full + (16 << 10), "--prefer {prefer}: {update} bytes for the update, {full} for all");
+    }
+}
+
 #[test]
 fn p2_content_that_comes_back_is_a_new_version_and_costs_next_to_nothing() {
     let fleet = Fleet::whole();
@@ -82,4 +108,27 @@ fn an_update_that_removes_everything_and_one_that_brings_it_back() {
     fleet.admin(&["package", "refresh", "tools", "--wait"]).ok();
     fleet.agent_has(0, "tools", 3);
     same(&source, &dest);
+}
+
+/// Patches are there before anybody asks: the agent that has the old version is away.
+#[test]
+fn n3_a_site_server_builds_patches_from_what_its_agents_have_when_a_version_is_ready() {
+    let mut fleet = Fleet::whole();
+    let (source, dest) = (fleet.path("source"), fleet.path("installed"));
+    tree(&source, 36);
+    fleet.publish("tools", &source);
+    fleet.install(0, "tools", &dest).ok();
+    until("the report to have passed the site server", || {
+        let seen = fleet.admin(&["package", "show", "tools"]).json();
+        holds(seen["installs"][0]["state"] == "installed", &seen)
+    });
+    fleet.agents[0].kill();
+    edit(&source, 2);
+    fleet.admin(&["package", "refresh", "tools", "--wait"]).ok();
+    let patches = fleet.servers[0].dir.join("tables/patches");
+    until("the patches to be built", || {
+        let sets = fs::read_dir(&patches).into_iter().flatten().flatten();
+        let found = sets.filter(|set| set.path().join("set.json").is_file()).count();
+        holds(found == 1, format!("{found} sets in {}", patches.display()))
+    });
 }

@@ -93,9 +93,9 @@ impl Agent {
             report: Notify::new(),
             numbers: tokio::sync::Mutex::new(Numbers::open(folder.report())?),
             member,
+            rate: Rate::kept_in(folder.rate()),
             folder,
             prefer,
-            rate: Rate::default(),
             _lock: lock,
         }))
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/control.sock          0600, while it runs
 //!     tuf/state.json        what the release metadata said last
+//!     rate                  how fast content arrived lately, bytes a second
 //!     report.json           the sequence numbers that reports may use
 //!     packages/NAME/        installed packages, unless --dest said otherwise
 //!     installs/ID/          a package's own
@@ -30,6 +31,10 @@ impl Folder {
 
     pub(super) fn tuf_state(&self) -> PathBuf {
         self.0.join("tuf").join("state.json")
+    }
+
+    pub(super) fn rate(&self) -> PathBuf {
+        self.0.join("rate")
     }
 
     pub(super) fn report(&self) -> PathBuf {

@@ -19,39 +19,54 @@ pub enum Prefer {
 pub(super) const PATIENCE_MAX: Duration = Duration::from_mins(10);
 /// Records are about this much smaller than the files in them.
 const RECORDS_SHRINK: u64 = 3;
-/// What a core copies by a patch in a second, bytes of target: measured on packages of scripts, where next to nothing is coded (940 MB/s), and less
-/// for slower machines.
-const COPY_BYTES_PER_SEC: u64 = 600_000_000;
-/// What a core decodes besides in a second, bytes of patch: measured 0.5 to 1.2 MB/s on packages of scripts and of native programs.
-const DECODE_BYTES_PER_SEC: u64 = 800_000;
+/// What a core makes by a patch in a second more than it would take from what is here, bytes of target where next to nothing is coded: measured
+/// from start to end of updates of scripts, with writing and reading it again.
+const COPY_BYTES_PER_SEC: u64 = 350_000_000;
+/// Decisions that a core decodes in a second: measured 20 to 80 million on packages of scripts and of native programs, the
+/// least where two patches are applied at once.
+const DECISIONS_PER_SEC: u64 = 20_000_000;
 /// What a core compresses again in a second, plain bytes of archives: measured at the highest level.
 const FOLD_BYTES_PER_SEC: u64 = 20_000_000;
+
+/// A patch that is to be had, and what else would bring the same content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offered {
+    /// Its length, bytes.
+    pub patch_len: u64,
+    /// What the same content costs as records, bytes.
+    pub records_len: u64,
+    /// What it makes, bytes.
+    pub raw_len: u64,
+    /// Decisions that applying it decodes.
+    pub decisions: u64,
+    /// Plain bytes that applying it compresses.
+    pub folded_bytes: u64,
+    /// How many such patches are applied at once.
+    pub at_once: u64,
+}
 
 /// How long patches that are being built are worth waiting for, where `changed_bytes` of files changed and the link carries `bytes_per_sec`.
 #[must_use]
 pub fn patience(prefer: Prefer, changed_bytes: u64, bytes_per_sec: u64) -> Duration {
     match prefer {
         Prefer::Bytes => PATIENCE_MAX,
-        Prefer::Time => Duration::from_millis(millis(changed_bytes / RECORDS_SHRINK, bytes_per_sec)).min(PATIENCE_MAX),
+        Prefer::Time => Duration::from_micros(micros(changed_bytes / RECORDS_SHRINK, bytes_per_sec)).min(PATIENCE_MAX),
     }
 }
 
-/// Says whether a patch of `patch_len` bytes that makes `raw_len` bytes, and compresses `folded_len` for that, is to be taken instead of
-/// `records_len` bytes of records.
+/// Says whether a patch is to be taken instead of records, over a link that carries `bytes_per_sec`.
 #[must_use]
-pub fn patch_pays(prefer: Prefer, patch_len: u64, records_len: u64, raw_len: u64, folded_len: u64, bytes_per_sec: u64) -> bool {
-    let rates = [
-        (patch_len, bytes_per_sec),
-        (raw_len, COPY_BYTES_PER_SEC),
-        (patch_len, DECODE_BYTES_PER_SEC),
-        (folded_len, FOLD_BYTES_PER_SEC),
-    ];
-    let patch_millis = || rates.into_iter().map(|(bytes, rate)| millis(bytes, rate)).fold(0, u64::saturating_add);
-    patch_len < records_len && (prefer == Prefer::Bytes || patch_millis() < millis(records_len, bytes_per_sec))
+pub fn patch_pays(prefer: Prefer, offered: &Offered, bytes_per_sec: u64) -> bool {
+    let Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once } = *offered;
+    let work = [(raw_len, COPY_BYTES_PER_SEC), (decisions, DECISIONS_PER_SEC), (folded_bytes, FOLD_BYTES_PER_SEC)];
+    let work = work.into_iter().map(|(count, rate)| micros(count, rate)).fold(0, u64::saturating_add);
+    let patch_micros = micros(patch_len, bytes_per_sec).saturating_add(work / at_once.max(1));
+    patch_len < records_len && (prefer == Prefer::Bytes || patch_micros < micros(records_len, bytes_per_sec))
 }
 
-fn millis(bytes: u64, bytes_per_sec: u64) -> u64 {
-    bytes.saturating_mul(1000) / bytes_per_sec.max(1)
+/// How long `count` take at `per_sec` a second.
+fn micros(count: u64, per_sec: u64) -> u64 {
+    count.saturating_mul(1_000_000) / per_sec.max(1)
 }
 
 #[cfg(test)]
@@ -60,25 +75,32 @@ mod tests {
 
     const MBIT: u64 = 1_000_000 / 8;
 
+    fn offered(patch_len: u64, records_len: u64, raw_len: u64, decisions: u64, folded_bytes: u64) -> Offered {
+        Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once: 1 }
+    }
+
     #[test]
     fn a_fast_link_takes_records_and_a_slow_one_patches() {
-        let pays = |prefer, mbit: u64| patch_pays(prefer, 70_000, 8_000_000, 40_000_000, 0, mbit * MBIT);
-        assert!(pays(Prefer::Time, 10));
+        let pays = |prefer, mbit: u64| patch_pays(prefer, &offered(70_000, 8_000_000, 40_000_000, 5_000_000, 0), mbit * MBIT);
+        assert!(pays(Prefer::Time, 10) && pays(Prefer::Time, 100));
         assert!(!pays(Prefer::Time, 10_000));
         assert!(pays(Prefer::Bytes, 10_000));
-        assert!(!patch_pays(Prefer::Bytes, 10, 10, 10, 0, MBIT), "a patch that saves nothing is not taken");
+        assert!(!patch_pays(Prefer::Bytes, &offered(10, 10, 10, 0, 0), MBIT), "a patch that saves nothing is not taken");
     }
 
     #[test]
     fn what_is_mostly_copied_pays_on_a_fast_link_and_what_is_mostly_coded_does_not() {
-        assert!(patch_pays(Prefer::Time, 2_000, 12_000_000, 32 << 20, 0, 1000 * MBIT));
-        assert!(!patch_pays(Prefer::Time, 1_440_000, 12_000_000, 51_000_000, 0, 1000 * MBIT));
-        assert!(patch_pays(Prefer::Time, 1_440_000, 12_000_000, 51_000_000, 0, 10 * MBIT));
+        assert!(patch_pays(Prefer::Time, &offered(2_000, 15_000_000, 32 << 20, 20_000, 0), 1000 * MBIT));
+        let coded = offered(720_000, 8_000_000, 26_000_000, 15_000_000, 0);
+        assert!(!patch_pays(Prefer::Time, &coded, 1000 * MBIT));
+        assert!(!patch_pays(Prefer::Time, &coded, 100 * MBIT), "one after the other");
+        assert!(patch_pays(Prefer::Time, &Offered { at_once: 2, ..coded }, 100 * MBIT));
+        assert!(patch_pays(Prefer::Time, &coded, 10 * MBIT));
     }
 
     #[test]
     fn an_archive_that_takes_long_to_compress_comes_as_records() {
-        let pays = |folded| patch_pays(Prefer::Time, 58_000, 20_700_000, 20_700_000, folded, 100 * MBIT);
+        let pays = |folded| patch_pays(Prefer::Time, &offered(58_000, 20_700_000, 20_700_000, 0, folded), 100 * MBIT);
         assert!(pays(0));
         assert!(!pays(91_000_000));
     }

@@ -49,6 +49,9 @@ pub struct PatchInfo {
     pub len: u64,
     /// About how many bytes the same content costs as records and recipes for a receiver that has the base version.
     pub records_len: u64,
+    /// Decisions that the receiver has to decode to apply it.
+    #[serde(default)]
+    pub decisions: u64,
     /// Plain bytes that the receiver has to compress to apply it.
     #[serde(default)]
     pub folded_bytes: u64,
@@ -102,7 +105,8 @@ impl PatchInfo {
             digest: patch.digest.to_string(),
             len: patch.len,
             records_len: patch.records_len,
-            folded_bytes: patch.folded_bytes,
+            decisions: patch.cost.decisions,
+            folded_bytes: patch.cost.folded_bytes,
             targets: patch.scope.entries().to_vec(),
             part,
             bases: patch.scope.bases.iter().map(base).collect(),
@@ -130,6 +134,8 @@ impl PatchInfo {
 
 #[cfg(test)]
 mod tests {
+    use consign_store::delta::ApplyCost;
+
     use super::*;
 
     #[test]
@@ -143,7 +149,7 @@ mod tests {
             (file, r#""targets":[3,4],"bases":[7]"#),
             (part, r#""targets":[3],"part":{"from":1099511627776,"len":33554432,"chunks":500,"digest":"b3:"#),
         ] {
-            let patch = BuiltPatch { digest, len: 1, records_len: 2, folded_bytes: 3, scope };
+            let patch = BuiltPatch { digest, len: 1, records_len: 2, cost: ApplyCost { decisions: 3, folded_bytes: 4 }, scope };
             let text = serde_json::to_string(&PatchInfo::of(&patch)).unwrap();
             assert!(text.contains(told), "{text}");
             let info: PatchInfo = serde_json::from_str(&text).unwrap();

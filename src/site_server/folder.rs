@@ -7,6 +7,7 @@
 //!   state.json     the newest believed site state, as signed, and when it came
 //!   tuf/           trusted.json: the reader's state; N.root.json: the roots since joining, for agents that joined earlier
 //!   upkeep.json    what upkeep has done last
+//!   rate           how fast content of the hub arrived lately, bytes a second
 //!   run.json       where it listens, while it runs
 //!   control.sock   answers `status`, while it runs
 //! ```
@@ -58,6 +59,10 @@ impl Folder {
 
     pub fn store(&self) -> PathBuf {
         self.0.join("store")
+    }
+
+    pub fn rate(&self) -> PathBuf {
+        self.0.join("rate")
     }
 
     pub fn tables(&self) -> PathBuf {

@@ -1,6 +1,6 @@
 //! Room for what is to be fetched: within the quota and on the disk; and what is given up for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use consign_store::{ManifestId, fsx};
@@ -33,6 +33,12 @@ impl Installed {
                 known.insert(install.package, manifest);
             }
         }
+    }
+
+    /// The versions of `package` that agents have.
+    pub fn of(&self, package: PackageId) -> BTreeSet<ManifestId> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().filter_map(|installs| installs.get(&package).copied()).collect()
     }
 
     /// Says whether any agent has this version.

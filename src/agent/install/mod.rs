@@ -4,6 +4,7 @@
 //! still missing. What goes wrong on this machine ends the attempt: no other source would help.
 
 mod content;
+mod crew;
 mod patches;
 mod place;
 mod plan;

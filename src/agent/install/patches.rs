@@ -2,25 +2,23 @@
 //! records come instead.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consign_store::error::At as _;
 use consign_store::manifest::ManifestFile;
 use consign_store::restore::Seed;
 use consign_store::{FileDigest, ManifestId, delta, fsx};
 
-use super::content::{Content, counted, sole};
+use super::content::{Content, counted};
+use super::crew::{Crew, Patch, at_once};
 use crate::agent::error::{Error, OverBudget, Result};
 use crate::agent::job::{Effort, Job};
 use crate::domain::Millis;
 use crate::net::fetch::{await_answer, fetch_patch};
 use crate::net::rate::Rate;
 use crate::net::{Client, blocking, clock};
-use crate::policy::{Prefer, Terms, patch_pays};
+use crate::policy::{Offered, Prefer, Terms, patch_pays};
 use crate::protocol::patches::{PatchAnswer, PatchInfo};
 
 /// What decides between patches and records.
@@ -124,7 +122,8 @@ impl Content {
         job.show_waited();
         let take = match &answer {
             PatchAnswer::Ready { set } => {
-                let worth = |info: &&PatchInfo| self.pays(info, choice) && !job.account.is_useless(&info.digest);
+                let at_once = at_once(set.len()) as u64;
+                let worth = |info: &&PatchInfo| self.pays(info, choice, at_once) && !job.account.is_useless(&info.digest);
                 set.iter().filter(worth).cloned().collect()
             }
             _ => Vec::new(),
@@ -132,7 +131,7 @@ impl Content {
         Ok(Offer { answer, take })
     }
 
-    /// Makes what the patches of `offer` can make of the installed version; what is left is for records.
+    /// Makes what the patches of `offer` can make of the installed version, each while the next ones are fetched; what is left is for records.
     ///
     /// # Errors
     /// This machine's disk, [`Error::Budget`]; a patch that cannot be had or used is no error.
@@ -145,10 +144,30 @@ impl Content {
     ) -> Result<Self> {
         let Some(pair) = self.pair() else { return Ok(self) };
         let parts = offer.parts();
-        let mut content = self;
-        for info in offer.take {
+        let mut crew = Crew::default();
+        let fetched = self.fetch_patches(client, job, pair, (offer.take, terms), effort, &mut crew).await;
+        // Whatever came of that: nobody is left at work on the assembly.
+        let applied = crew.end(job, &self.assembly).await;
+        fetched.and(applied)?;
+        if !parts.is_empty() {
+            let assembly = Arc::clone(&self.assembly);
+            blocking::run("joining parts of files", move || assembly.join_parts(&parts)).await??;
+        }
+        Ok(self)
+    }
+
+    async fn fetch_patches(
+        &self,
+        client: &Client,
+        job: &Job,
+        pair: Pair,
+        (take, terms): (Vec<PatchInfo>, Terms),
+        effort: &mut Effort,
+        crew: &mut Crew,
+    ) -> Result<()> {
+        for info in take {
             let Some((digest, scope)) = info.read() else { continue };
-            let (asked, makes) = (Arc::clone(&content.assembly), scope.clone());
+            let (asked, makes) = (Arc::clone(&self.assembly), scope.clone());
             if !blocking::run("looking at what is staged", move || asked.wants_patched(&makes)).await?? {
                 continue;
             }
@@ -157,66 +176,44 @@ impl Content {
                 let over = OverBudget { package, spent_bytes, planned_bytes, max_bytes, begun: true, building: false };
                 return Err(Error::Budget(over));
             }
-            content = content.take_patch(client, job, pair, (info, digest, scope), effort).await?;
-            job.show_taken(&content.tally());
+            let (files, name) = (self.files_of(&info), info.digest.clone());
+            if let Some(path) = self.fetch_patch(client, job, pair, (digest, info.len, &files), effort).await? {
+                crew.begin(job, (&self.assembly, &self.seeds), Patch { path, scope, files, name }).await?;
+            }
         }
-        if !parts.is_empty() {
-            let assembly = Arc::clone(&content.assembly);
-            blocking::run("joining parts of files", move || assembly.join_parts(&parts)).await??;
-        }
-        Ok(content)
+        Ok(())
     }
 
-    fn pays(&self, info: &PatchInfo, choice: Choice<'_>) -> bool {
-        let Some((_, scope)) = info.read() else { return false };
-        let raw = scope.raw_bytes(self.assembly.manifest());
-        let prefer = choice.terms.prefer(choice.prefer);
-        patch_pays(prefer, info.len, info.records_len, raw, info.folded_bytes, choice.rate.bytes_per_sec())
-    }
-
-    /// Fetches one patch and applies it.
-    async fn take_patch(
-        mut self,
+    /// Fetches one patch; `None` if it cannot be had.
+    async fn fetch_patch(
+        &self,
         client: &Client,
         job: &Job,
         (base, target): Pair,
-        (info, digest, scope): (PatchInfo, FileDigest, delta::Scope),
+        (digest, len, files): (FileDigest, u64, &str),
         effort: &mut Effort,
-    ) -> Result<Self> {
+    ) -> Result<Option<PathBuf>> {
         let folder = patches_folder(job);
         fsx::create_dir_durable(&folder)?;
         let path = folder.join(digest.to_hex());
-        let (files, name) = (self.files_of(&info), info.digest.clone());
-        if let Err(error) = counted(fetch_patch(client, base, target, digest, info.len, &path).await, effort) {
-            if super::is_ours(&error) {
-                return Err(error);
-            }
-            tracing::warn!(%error, "a patch cannot be had; fetching records instead");
-            job.note(&format!("the patch for {files} could not be had, so they come as records: {error}"));
-            return Ok(self);
-        }
-        let (mut assembly, seeds) = (sole(self.assembly)?, Arc::clone(&self.seeds));
-        let applied = blocking::run("applying a patch", move || {
-            let made = File::open(&path).at("open", &path).and_then(|file| {
-                let mut bytes = BufReader::new(file);
-                seeds.first().map_or(Ok(0), |seed| assembly.take_patch(&mut bytes, &scope, seed))
-            });
-            // Applied or useless, it is not needed again.
-            let _ = std::fs::remove_file(&path);
-            (assembly, made)
-        });
-        let (assembly, made) = applied.await?;
-        self.assembly = Arc::new(assembly);
-        match made {
-            Err(error) if error.is_disk_full() => return Err(error.into()),
+        match counted(fetch_patch(client, base, target, digest, len, &path).await, effort) {
+            Ok(()) => Ok(Some(path)),
+            Err(error) if super::is_ours(&error) => Err(error),
             Err(error) => {
-                tracing::warn!(%error, "a patch is useless");
-                job.account.blame(&name);
-                job.note(&format!("the patch for {files} was useless, so they come as records: {error}"));
+                tracing::warn!(%error, "a patch cannot be had; fetching records instead");
+                job.note(&format!("the patch for {files} could not be had, so they come as records: {error}"));
+                Ok(None)
             }
-            Ok(_) => {}
         }
-        Ok(self)
+    }
+
+    fn pays(&self, info: &PatchInfo, choice: Choice<'_>, at_once: u64) -> bool {
+        let Some((_, scope)) = info.read() else { return false };
+        let raw_len = scope.raw_bytes(self.assembly.manifest());
+        let (patch_len, records_len) = (info.len, info.records_len);
+        let (decisions, folded_bytes) = (info.decisions, info.folded_bytes);
+        let offered = Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once };
+        patch_pays(choice.terms.prefer(choice.prefer), &offered, choice.rate.bytes_per_sec())
     }
 
     /// Names the files that a patch makes.

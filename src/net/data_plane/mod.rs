@@ -118,6 +118,12 @@ impl DataPlane {
         let _ = blocking::run("counting bytes", move || target.full_wire_bytes(&store)).await;
     }
 
+    /// Begins to build the patches from version `base` to version `target`, if both are here; nobody waits for them.
+    pub async fn build_ahead(&self, base: ManifestId, target: ManifestId) {
+        let (Ok(base), Ok(target)) = (self.versions.open(base).await, self.versions.open(target).await) else { return };
+        let _ = self.patches.ask_waiting(&(base, target), Duration::ZERO).await;
+    }
+
     /// Opens the version that a request names.
     async fn version(&self, peer: &Peer, manifest: &str) -> Result<Arc<Version>, Problem> {
         let absent = || Problem::absent("this version does not exist here").hint("ask which version is current");

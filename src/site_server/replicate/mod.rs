@@ -50,11 +50,18 @@ pub(super) async fn replicate(core: Arc<Core>, plane: Arc<DataPlane>) {
 
 async fn work(core: Arc<Core>, plane: Arc<DataPlane>, assigned: Assigned) {
     let manifest = assigned.manifest;
-    let job = Job { core: Arc::clone(&core), plane, assigned };
+    let (package, current) = (assigned.package, assigned.current);
+    let job = Job { core: Arc::clone(&core), plane: Arc::clone(&plane), assigned };
     match job.run().await {
         Ok(()) => {
             tracing::info!("ready");
             core.end(&manifest, None);
+            if current {
+                // Agents that are away now find them when they come.
+                for base in core.installed.of(package).into_iter().filter(|base| *base != manifest) {
+                    plane.build_ahead(base, manifest).await;
+                }
+            }
         }
         Err(Error::Dropped) => {}
         Err(error) => {

@@ -16,7 +16,7 @@ use crate::domain::{CodebaseState, Millis};
 use crate::net::data_plane::leftovers::PATCHES_IN;
 use crate::net::fetch::{await_patches, fetch_patch};
 use crate::net::{Client, blocking};
-use crate::policy::{patch_pays, patience};
+use crate::policy::{Offered, patch_pays, patience};
 use crate::protocol::patches::PatchInfo;
 use crate::site_server::error::Result;
 
@@ -88,8 +88,11 @@ impl Job {
     }
 
     fn pays(&self, target: &ManifestFile, info: &PatchInfo, scope: &Scope) -> bool {
-        let (raw, rate) = (scope.raw_bytes(target), self.core.rate.bytes_per_sec());
-        patch_pays(self.core.prefer, info.len, info.records_len, raw, info.folded_bytes, rate)
+        let raw_len = scope.raw_bytes(target);
+        let (patch_len, records_len) = (info.len, info.records_len);
+        let (decisions, folded_bytes) = (info.decisions, info.folded_bytes);
+        let offered = Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once: 1 };
+        patch_pays(self.core.prefer, &offered, self.core.rate.bytes_per_sec())
     }
 
     /// Says whether the store lacks anything of what `scope` makes.

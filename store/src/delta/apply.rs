@@ -193,6 +193,22 @@ pub fn apply<B: ReadAt>(
     open: &mut dyn FnMut(&BaseRef) -> Result<B>,
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<(Header, BuiltRecipe)> {
+    let mut verifier = Verifier::default();
+    let header = apply_unverified(patch, limits, open, &mut |bytes| {
+        verifier.push(bytes);
+        sink(bytes)
+    })?;
+    let built = verifier.finish(&header)?;
+    Ok((header, built))
+}
+
+/// Applies a patch as [`apply`], and leaves it to the caller to judge what comes out.
+pub(super) fn apply_unverified<B: ReadAt>(
+    patch: &mut dyn Read,
+    limits: &Limits,
+    open: &mut dyn FnMut(&BaseRef) -> Result<B>,
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<Header> {
     let mut buffer = vec![0; READ_BYTES];
     let mut front = Vec::new();
     let (header, used) = loop {
@@ -207,21 +223,15 @@ pub fn apply<B: ReadAt>(
     limits.check(&header)?;
     let bases = header.bases.iter().map(open).collect::<Result<Vec<B>>>()?;
     let mut applier = Applier::new(&header, bases, limits)?;
-    let mut verifier = Verifier::default();
-    let mut both = |bytes: &[u8]| {
-        verifier.push(bytes);
-        sink(bytes)
-    };
-    applier.push(&front[used..], &mut both)?;
+    applier.push(&front[used..], sink)?;
     loop {
         match read(patch, &mut buffer)? {
             0 => break,
-            len => applier.push(&buffer[..len], &mut both)?,
+            len => applier.push(&buffer[..len], sink)?,
         }
     }
     applier.finish()?;
-    let built = verifier.finish(&header)?;
-    Ok((header, built))
+    Ok(header)
 }
 
 fn read(patch: &mut dyn Read, buffer: &mut [u8]) -> Result<usize> {

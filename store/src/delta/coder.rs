@@ -26,12 +26,14 @@ pub(super) struct Encoder {
     low: u64,
     high: u64,
     out: Vec<u8>,
+    /// Decisions so far.
+    pub(super) decisions: u64,
 }
 
 impl Encoder {
     /// Starts an empty section.
     pub(super) fn new() -> Self {
-        Self { low: 0, high: u64::MAX, out: Vec::new() }
+        Self { low: 0, high: u64::MAX, out: Vec::new(), decisions: 0 }
     }
 
     /// Ends the section: the fewest bytes that, followed by zeros without end, decode to what was written.
@@ -52,6 +54,7 @@ impl Coder for Encoder {
 
     #[inline]
     fn bit(&mut self, bit: bool, one: u16) -> bool {
+        self.decisions += 1;
         let middle = split(self.low, self.high, one);
         if bit {
             self.high = middle;

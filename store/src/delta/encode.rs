@@ -55,12 +55,12 @@ pub fn encode_known(header: &Header, bases: &[&[u8]], target: &[u8], limits: &Li
     encode_into(header, &joined, target, &mut |bytes| {
         out.extend_from_slice(bytes);
         Ok(())
-    })?;
-    Ok(out)
+    })
+    .map(|_| out)
 }
 
-/// Builds a patch of one base and gives it to `sink` as it is made.
-pub(super) fn encode_one(base: &[u8], target: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+/// Builds a patch of one base and gives it to `sink` as it is made; returns how many decisions whoever applies it has to decode.
+pub(super) fn encode_one(base: &[u8], target: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
     let named = BaseRef { digest: recipe::of_bytes(base).digest, len: base.len() as u64 };
     let header = Header { target: recipe::of_bytes(target).digest, target_len: target.len() as u64, bases: vec![named] };
     Limits::default().check(&header)?;
@@ -68,13 +68,13 @@ pub(super) fn encode_one(base: &[u8], target: &[u8], sink: &mut dyn FnMut(&[u8])
 }
 
 /// Builds the patch window by window: no more is held of it, or of what is known of likeness.
-fn encode_into(header: &Header, joined: &[u8], target: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn encode_into(header: &Header, joined: &[u8], target: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
     let mut covers = join_close(covers::find(joined, target)).peekable();
     sink(&header.encode())?;
     let mut model = Model::new(header.target_len);
     let mut held = Held(joined);
     let mut own = Vec::new();
-    let mut start = 0;
+    let (mut start, mut decisions) = (0, 0);
     for window in target.chunks(WINDOW_BYTES) {
         let end = start + window.len() as u64;
         own.clear();
@@ -82,10 +82,12 @@ fn encode_into(header: &Header, joined: &[u8], target: &[u8], sink: &mut dyn FnM
             own.push(clip(&cover, start, end));
         }
         own.extend(covers.peek().filter(|cover| cover.target < end).map(|cover| clip(cover, start, end)));
-        sink(&encode_window(&mut model, &mut held, start, window, &own)?)?;
+        let (encoded, decided) = encode_window(&mut model, &mut held, start, window, &own)?;
+        sink(&encoded)?;
+        decisions += decided;
         start = end;
     }
-    Ok(())
+    Ok(decisions)
 }
 
 /// Makes one cover of neighbours with the same alignment and hardly anything between them.
@@ -112,7 +114,7 @@ fn clip(cover: &Cover, start: u64, end: u64) -> Cover {
     Cover { target: from, base: cover.base + (from - cover.target), len: to - from }
 }
 
-fn encode_window(model: &mut Model, held: &mut Held<'_>, start: u64, window: &[u8], covers: &[Cover]) -> Result<Vec<u8>> {
+fn encode_window(model: &mut Model, held: &mut Held<'_>, start: u64, window: &[u8], covers: &[Cover]) -> Result<(Vec<u8>, u64)> {
     let covered: u64 = covers.iter().map(|cover| cover.len).sum();
     let mut encoder = Encoder::new();
     let mut buffer = window.to_vec();
@@ -128,9 +130,10 @@ fn encode_window(model: &mut Model, held: &mut Held<'_>, start: u64, window: &[u
     } else {
         model.window(&mut encoder, held, start, &mut buffer, covers, &mut Literals::Modelled)?;
     }
+    let decided = encoder.decisions;
     let decisions = encoder.finish();
     let frame = Frame { decisions: decisions.len(), literals: packed.len() }.encode();
-    Ok([&frame[..], &decisions, &packed].concat())
+    Ok(([&frame[..], &decisions, &packed].concat(), decided))
 }
 
 /// Collects the bytes between covers.

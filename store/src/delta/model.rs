@@ -76,7 +76,7 @@ impl Slot {
 
     /// Moves towards `bit`: by much while it is young, by one `uses_max`th later.
     #[inline]
-    fn learn(&mut self, bit: bool, uses_max: u32) {
+    pub(super) fn learn(&mut self, bit: bool, uses_max: u32) {
         let uses = self.0 & ((1 << USES_BITS) - 1);
         let p = i64::from(self.0 >> USES_BITS);
         let goal = if bit { (1 << 22) - 1 } else { 0 };

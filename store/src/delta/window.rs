@@ -60,6 +60,8 @@ pub(super) struct Model {
     tables: Logistic,
     fields: Fields,
     hits: Vec<Slot>,
+    /// By the two bytes before alone.
+    calm: Vec<Slot>,
     flags: Vec<Slot>,
     flag_shift: u32,
     flag_mixer: Mixer<4>,
@@ -98,6 +100,7 @@ impl Model {
             tables: Logistic::new(),
             fields: Fields::new(bits),
             hits: vec![Slot::NEW; KINDS * 8 * 4],
+            calm: vec![Slot::guess(2000); 1 << 16],
             flags: vec![Slot::guess(2000); 1 << bits],
             flag_shift: 64 - bits,
             flag_mixer: Mixer::new(OUTLOOKS * 4, 6),
@@ -303,11 +306,22 @@ impl Model {
         self.fields.guesses(spot).any(|(_, guess)| guess.new == new)
     }
 
+    /// Codes whether a byte changes.
     fn flag<C: Coder>(&mut self, coder: &mut C, padded: &[u8], at: usize, spot: &Spot, changed: bool) -> bool {
+        // Most bytes stay, and the two before them tell it.
+        let calm = &mut self.calm[usize::from(spot.before)];
+        if calm.one() < SETTLED {
+            return code_bit(coder, calm, changed, FLAG_USES_MAX);
+        }
+        let changed = self.unsettled(coder, padded, at, spot, changed);
+        self.calm[usize::from(spot.before)].learn(changed, FLAG_USES_MAX);
+        changed
+    }
+
+    fn unsettled<C: Coder>(&mut self, coder: &mut C, padded: &[u8], at: usize, spot: &Spot, changed: bool) -> bool {
         let outlook = self.fields.outlook(spot);
         let place_of = |index: u64, context: u64| (hash(context | index << 40) >> self.flag_shift) as usize;
         let first = place_of(1, u64::from(spot.before) << 4 | outlook as u64);
-        // Most bytes stay, and the two before them tell it.
         if self.flags[first].one() < SETTLED {
             return code_bit(coder, &mut self.flags[first], changed, FLAG_USES_MAX);
         }

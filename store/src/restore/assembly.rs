@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -43,7 +43,7 @@ pub struct Assembly {
     pub(super) staging: Staging,
     pub(super) record_stats: bool,
     /// Content of an interrupted run is staged.
-    pub(super) resumed: bool,
+    pub(super) resumed: AtomicBool,
     pages: Pages,
     page_bytes: AtomicU64,
     page_bytes_max: u64,
@@ -63,7 +63,7 @@ pub struct Assembly {
     kept_bytes: u64,
     seed_bytes: u64,
     resumed_bytes: u64,
-    pub(super) patch_bytes: u64,
+    pub(super) patch_bytes: AtomicU64,
     record_bytes: AtomicU64,
     _lock: FolderLock,
 }
@@ -109,7 +109,7 @@ impl Assembly {
             layout,
             staging,
             record_stats: true,
-            resumed,
+            resumed: AtomicBool::new(resumed),
             page_bytes: AtomicU64::new(pages.bytes()),
             pages,
             page_bytes_max,
@@ -123,7 +123,7 @@ impl Assembly {
             kept_bytes: 0,
             seed_bytes: 0,
             resumed_bytes: 0,
-            patch_bytes: 0,
+            patch_bytes: AtomicU64::new(0),
             record_bytes: AtomicU64::new(0),
             _lock: lock,
             manifest,
@@ -202,7 +202,7 @@ impl Assembly {
     /// Says whether content of an interrupted run is staged.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
-        self.resumed && self.staging.holds_something()
+        self.resumed.load(Ordering::Relaxed) && self.staging.holds_something()
     }
 
     /// Removes the staging folder: for an assembly that is given up before anything was staged.
@@ -249,11 +249,12 @@ impl Assembly {
             Way::Install => self.make_folders()?,
             Way::Update => self.look_in_place(&content, seeds)?,
         }
-        if self.resumed {
+        if *self.resumed.get_mut() {
             // What patches have made is staged like what an interrupted run left; what of it is right counts for them first.
             let staged = content.verify_staged(self.tree())?;
-            self.patch_bytes = self.patch_bytes.min(staged);
-            self.resumed_bytes = staged - self.patch_bytes;
+            let patch_bytes = self.patch_bytes.get_mut();
+            *patch_bytes = staged.min(*patch_bytes);
+            self.resumed_bytes = staged - *patch_bytes;
         }
         for seed in seeds {
             self.seed_bytes += seeds::clone_whole(&content, self.tree(), seed)?;
@@ -329,7 +330,7 @@ impl Assembly {
             kept_bytes: self.kept_bytes,
             seed_bytes: self.seed_bytes,
             resumed_bytes: self.resumed_bytes,
-            patch_bytes: self.patch_bytes,
+            patch_bytes: self.patch_bytes.load(Ordering::Relaxed),
             record_bytes: self.record_bytes.load(Ordering::Relaxed),
             looks: self.looks.load(Ordering::Relaxed),
         }

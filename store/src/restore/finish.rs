@@ -65,8 +65,9 @@ impl Assembly {
     /// Puts a complete tree in place by one rename.
     fn install(&self) -> Result<()> {
         self.manifest.links().try_for_each(|(path, target)| self.staging.make_link(path, target))?;
+        let resumed = self.resumed.load(Ordering::Relaxed);
         // From the inside out: a folder that its owner cannot write to is closed when all in it is done.
-        for (path, mode) in self.manifest.folders().rev().filter(|(_, mode)| self.resumed || !self.staging.makes_final(*mode)) {
+        for (path, mode) in self.manifest.folders().rev().filter(|(_, mode)| resumed || !self.staging.makes_final(*mode)) {
             self.staging.set_mode(path, mode)?;
         }
         let tree = staging::tree_in(self.staging.dir());

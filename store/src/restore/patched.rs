@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use crate::delta::{self, Limits, Part, ReadAt, Scope, Split, Take, Targets, join_recipes, useless};
 use crate::error::{At, Error, Result};
@@ -43,18 +44,18 @@ impl Assembly {
     /// Makes what `scope` says by a patch from what it says of `seed`, and returns its raw bytes.
     ///
     /// Call it before [`Assembly::missing_recipes`]: what it makes needs no recipe. The patch is not trusted: a file whose digest is not the
-    /// manifest's is an error, and is not used; of a part the recipe is kept for [`Assembly::join_parts`].
+    /// manifest's is an error, and is not used; of a part the recipe is kept for [`Assembly::join_parts`]. Several patches may be taken at once.
     ///
     /// # Errors
     /// The patch is damaged, made of something else, or for something else: fetch records instead. I/O.
-    pub fn take_patch(&mut self, patch: &mut dyn Read, scope: &Scope, seed: &Seed) -> Result<u64> {
+    pub fn take_patch(&self, patch: &mut dyn Read, scope: &Scope, seed: &Seed) -> Result<u64> {
         let base = JoinedFiles::of(seed, scope)?;
         let mut split = Split::new(self.manifest(), scope, Staged(self))?;
         let mut scratch = || self.staging.scratch();
         delta::apply_joined(patch, &Limits::default(), (&base, base.len), &mut scratch, &mut |bytes| split.push(bytes))?;
         let (_, made) = split.finish()?;
-        self.resumed = true;
-        self.patch_bytes += made;
+        self.resumed.store(true, Ordering::Relaxed);
+        self.patch_bytes.fetch_add(made, Ordering::Relaxed);
         Ok(made)
     }
 

@@ -185,3 +185,42 @@ fn n3_a_store_takes_a_large_file_in_parts() {
     let whole = consign_store::delta::Scope { targets: Targets::Files(vec![target.find("image.bin").unwrap()]), bases: vec![] };
     assert!(!lacks_any(&other, &target, &whole).unwrap(), "recipe and chunks are there");
 }
+
+/// A file larger than a group, but not too large for one patch: two parts, each from all of the old one, made at once.
+#[test]
+fn n3_parts_of_a_file_are_made_at_once() {
+    let room = Room::new();
+    let mut image = vec![0; 40 * MIB];
+    (0..10).for_each(|number| image[number * 4 * MIB..][..MIB].copy_from_slice(&noise(number as u64, MIB)));
+    put(&room.path("old"), "image.bin", &image);
+    let old = room.publish(&room.path("old")).0.manifest;
+    // What is in front comes from the back.
+    let moved: Vec<u8> = image.drain(36 * MIB..37 * MIB).collect();
+    image.splice(5_000..5_000, moved);
+    put(&room.path("new"), "image.bin", &image);
+    let new = room.publish(&room.path("new")).0.manifest;
+    room.install(old, false, &[]).unwrap();
+    let out = room.path("patches");
+    fs::create_dir(&out).unwrap();
+    let set = build_set(&room.store, &room.manifest(old), &room.manifest(new), &out).unwrap();
+    let parts: Vec<Part> = set.iter().filter_map(|patch| patch.scope.part()).collect();
+    let bytes: u64 = set.iter().map(|patch| patch.len).sum();
+    assert!(parts.len() == 2 && bytes < 3_000, "{bytes} bytes in {} parts", parts.len());
+    assert!(parts[0].len.abs_diff(parts[1].len) < 1 << 20, "{parts:?}");
+    let pair = Pair { room, old, new, set };
+    let assembly = pair.open();
+    let seed = pair.room.seed(&pair.room.path("dest"), old);
+    std::thread::scope(|scope| {
+        let made: Vec<_> = pair
+            .set
+            .iter()
+            .map(|patch| scope.spawn(|| assembly.take_patch(&mut pair.file(patch), &patch.scope, &seed)))
+            .collect();
+        for made in made {
+            assert!(made.join().unwrap().is_ok());
+        }
+    });
+    assembly.join_parts(&parts).unwrap();
+    let (pages, tally) = pair.complete(assembly);
+    assert_eq!((pages, tally.record_bytes, tally.patch_bytes), (0, 0, 40 * MIB as u64));
+}

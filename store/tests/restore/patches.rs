@@ -133,12 +133,12 @@ fn a_damaged_patch_never_makes_a_wrong_byte() {
         let mut bytes = whole.clone();
         let at = step * (bytes.len() - 1) / 39;
         bytes[at] ^= 0x10;
-        let mut assembly = pair.open();
+        let assembly = pair.open();
         // A flipped bit may fall where it does not matter; then the right bytes were made.
         let _ = assembly.take_patch(&mut bytes.as_slice(), &patch.scope, &seed);
         drop(assembly);
         let cut = &whole[..at];
-        let mut assembly = pair.open();
+        let assembly = pair.open();
         assert!(assembly.take_patch(&mut &*cut, &patch.scope, &seed).is_err(), "cut at {at}");
         drop(assembly);
     }
@@ -150,7 +150,7 @@ fn a_patch_for_something_else_is_refused() {
     let pair = pair();
     let patch = &pair.set[0];
     let seed = pair.room.seed(&pair.room.path("dest"), pair.old);
-    let mut assembly = pair.open();
+    let assembly = pair.open();
     let readme = assembly.manifest().find("readme.txt").unwrap();
     let part = |len| Span::Part { entry: readme, from: 1, len };
     let bytes = fs::read(pair.patch(patch)).unwrap();

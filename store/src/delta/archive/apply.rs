@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use super::super::apply::apply;
+use super::super::apply::apply_unverified;
 use super::super::base::ReadAt;
 use super::super::format::{BaseRef, Limits, damaged};
 use super::folder::Folder;
@@ -43,7 +43,7 @@ fn apply_nested(
     if front != MAGIC {
         let mut whole = front.chain(patch);
         let mut open = |asked: &BaseRef| if asked.len == base_len { Ok(base) } else { Err(other_base()) };
-        return apply(&mut whole, limits, &mut open, sink).map(drop);
+        return apply_unverified(&mut whole, limits, &mut open, sink).map(drop);
     }
     let Some(depth) = depth.checked_sub(1) else {
         return Err(Error::Limit { what: "the patch's depth of archives in archives".into(), limit: DEPTH_MAX.to_string() });

@@ -16,23 +16,32 @@ use crate::map::ReadOnlyMap;
 /// The zstd level of the lists.
 const ZSTD_LEVEL: i32 = 19;
 
+/// What applying a patch takes, besides copying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ApplyCost {
+    /// Decisions that are decoded.
+    pub decisions: u64,
+    /// Plain bytes that are compressed, where the patch sees through archives.
+    pub folded_bytes: u64,
+}
+
 /// Where a patch goes as it is made.
 pub(in crate::delta) type PatchSink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
 
 /// Builds the patch that makes `target` from `base`, one that sees through deflate if that is of use, and gives it to `sink`; what is
-/// unfolded lies in `views`. Returns how many plain bytes whoever applies it has to compress.
+/// unfolded lies in `views`. Returns what applying it takes.
 ///
 /// # Errors
 /// I/O on `views`, what `sink` returns.
-pub(in crate::delta) fn encode_joined(base: &[u8], target: &[u8], views: &Views, sink: PatchSink<'_>) -> Result<u64> {
+pub(in crate::delta) fn encode_joined(base: &[u8], target: &[u8], views: &Views, sink: PatchSink<'_>) -> Result<ApplyCost> {
     encode_nested(base, target, DEPTH_MAX, views, sink)
 }
 
 /// Builds a patch that sees through deflate at most `depth` times.
-pub(super) fn encode_nested(base: &[u8], target: &[u8], depth: usize, views: &Views, sink: PatchSink<'_>) -> Result<u64> {
+pub(super) fn encode_nested(base: &[u8], target: &[u8], depth: usize, views: &Views, sink: PatchSink<'_>) -> Result<ApplyCost> {
     match (depth > 0).then(|| Unfolding::of(base, target)).flatten() {
         Some(unfolding) => unfolding.encode(base, target, depth - 1, views, sink),
-        None => encode_one(base, target, sink).map(|()| 0),
+        None => encode_one(base, target, sink).map(|decisions| ApplyCost { decisions, folded_bytes: 0 }),
     }
 }
 
@@ -76,7 +85,7 @@ impl Unfolding {
         useful.then_some(Self { bases: kept_or_patched, targets })
     }
 
-    fn encode(self, base: &[u8], target: &[u8], depth: usize, views: &Views, sink: PatchSink<'_>) -> Result<u64> {
+    fn encode(self, base: &[u8], target: &[u8], depth: usize, views: &Views, sink: PatchSink<'_>) -> Result<ApplyCost> {
         let lists = self.lists(base);
         if lists.len() > LISTS_BYTES_MAX {
             return Err(Error::Limit { what: "the patch's lists of streams".into(), limit: format!("{LISTS_BYTES_MAX} bytes") });
@@ -98,7 +107,8 @@ impl Unfolding {
         let plain = self.targets.iter().map(|(_, made)| if let Made::Folded { plain, .. } = made { *plain } else { 0 });
         let folded_bytes: u64 = plain.sum();
         drop(self);
-        Ok(folded_bytes + encode_nested(&base_view, &target_view, depth, views, sink)?)
+        let inner = encode_nested(&base_view, &target_view, depth, views, sink)?;
+        Ok(ApplyCost { folded_bytes: folded_bytes + inner.folded_bytes, ..inner })
     }
 
     fn lists(&self, base: &[u8]) -> Vec<u8> {

@@ -1,18 +1,26 @@
 //! Where content has deflate streams.
 //!
-//! Nothing that an archive says of itself is believed. Whatever looks like the header of a zip member or of a gzip stream is tried, from
-//! the front on, and what inflates to its own end is a stream, wherever it lies: in a zip, gzip, deb, or behind a program that unpacks
-//! itself. So there is no list of members to overlap, no length to lie, and a member that is encrypted, stored or cut short is no stream.
+//! Nothing that an archive says of itself is believed. Whatever looks like the header of a zip member, of a gzip stream or of a cabinet's
+//! block is tried, from the front on, and what inflates to its own end is a stream, wherever it lies: in a zip, gzip, deb, cabinet, or behind
+//! a program that unpacks itself. So there is no list of members to overlap, no length to lie, and a member that is encrypted, stored or cut
+//! short is no stream.
 
 use super::inflate::Inflater;
 use super::{PLAIN_BYTES_MAX, STREAMS_MAX};
 
 /// Shorter streams are left as they are.
 const PACKED_BYTES_MIN: usize = 48;
+/// Part of a content that the streams of an archive have at least.
+const ARCHIVE_SHARE: usize = 16;
 /// Plain bytes for nothing after which no more is tried.
 const WASTED_BYTES_MAX: usize = 256 << 20;
 /// Bytes of a zip member's header before its name.
 pub(super) const ZIP_HEADER_BYTES: usize = 30;
+/// Bytes of a cabinet's block before its content: a checksum, the length packed and the length plain. MSZIP begins with two letters.
+const BLOCK_HEADER_BYTES: usize = 8;
+const MSZIP: &[u8] = b"CK";
+/// Most plain bytes of a cabinet's block.
+const BLOCK_PLAIN_BYTES_MAX: usize = 32 << 10;
 /// Longest name or comment of a gzip stream, bytes.
 const GZIP_TEXT_BYTES_MAX: usize = 4096;
 
@@ -40,13 +48,14 @@ pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
     let (mut at, mut plain_left, mut waste_left) = (0, PLAIN_BYTES_MAX, WASTED_BYTES_MAX);
     while let Some(header) = next_header(content, at) {
         at = header + 1;
-        let Some(start) = stream_behind(content, header) else { continue };
+        let Some((start, expected)) = stream_behind(content, header) else { continue };
         let mut plain = 0;
+        let most = expected.map_or(plain_left, |(_, plain)| plain.min(plain_left));
         let whole = inflater.whole(&content[start..], &mut |bytes| {
             plain += bytes.len();
-            plain <= plain_left
+            plain <= most
         });
-        if let Some((packed, plain)) = whole {
+        if let Some((packed, plain)) = whole.filter(|whole| expected.is_none_or(|expected| expected == *whole)) {
             if packed >= PACKED_BYTES_MIN {
                 found.push(Stream { start, packed, plain });
                 plain_left -= plain;
@@ -64,23 +73,40 @@ pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
     found
 }
 
+/// Says whether deflate streams make up a good part of `content`.
+pub(in crate::delta) fn is_archive(content: &[u8]) -> bool {
+    streams(content).iter().map(|stream| stream.packed).sum::<usize>() >= content.len() / ARCHIVE_SHARE
+}
+
 /// The next place that looks like a header, from `at` on.
 fn next_header(content: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        at += content.get(at..)?.iter().position(|&byte| byte == b'P' || byte == 0x1f)?;
+        at += content.get(at..)?.iter().position(|&byte| matches!(byte, b'P' | b'C' | 0x1f))?;
         let here = &content[at..];
-        if here.starts_with(b"PK\x03\x04") || here.starts_with(&[0x1f, 0x8b, 8]) {
+        if here.starts_with(b"PK\x03\x04") || here.starts_with(MSZIP) || here.starts_with(&[0x1f, 0x8b, 8]) {
             return Some(at);
         }
         at += 1;
     }
 }
 
-/// Where the deflate stream behind the header at `at` should begin.
-fn stream_behind(content: &[u8], at: usize) -> Option<usize> {
+/// Where the deflate stream behind the header at `at` should begin; and where a header is so short that anything looks like it, how many bytes
+/// the stream must have, packed and plain.
+fn stream_behind(content: &[u8], at: usize) -> Option<(usize, Option<(usize, usize)>)> {
     let header = &content[at..];
-    let len = if header[0] == b'P' { zip_header_len(header) } else { gzip_header_len(header) };
-    len.map(|len| at + len).filter(|start| *start < content.len())
+    let (len, expected) = match header[0] {
+        b'P' => (zip_header_len(header)?, None),
+        b'C' => (MSZIP.len(), Some(block_lens(content.get(at.checked_sub(BLOCK_HEADER_BYTES)?..at)?)?)),
+        _ => (gzip_header_len(header)?, None),
+    };
+    Some((at + len, expected)).filter(|(start, _)| *start < content.len())
+}
+
+/// The lengths, packed and plain, of a cabinet's MSZIP block with this header.
+fn block_lens(header: &[u8]) -> Option<(usize, usize)> {
+    let field = |at: usize| Some(usize::from(u16::from_le_bytes(*header.get(at..)?.first_chunk()?)));
+    let (packed, plain) = (field(4)?.checked_sub(MSZIP.len())?, field(6)?);
+    (plain <= BLOCK_PLAIN_BYTES_MAX).then_some((packed, plain))
 }
 
 /// The length of the header at the front of `header` if a deflated zip member begins there.

@@ -16,7 +16,9 @@ mod unfolded;
 mod work;
 
 pub use apply::apply_joined;
+pub use build::ApplyCost;
 pub(super) use build::encode_joined;
+pub(super) use find::is_archive;
 
 /// How often a patch may see through deflate: an archive, and archives in it.
 const DEPTH_MAX: usize = 2;

@@ -101,6 +101,8 @@ fn archives_of_many_tools_are_seen_through() {
         ("gzip-1.tar.gz", 1000),
         ("gzip-6.tar.gz", 1000),
         ("gzip-9.tar.gz", 1000),
+        ("gcab.cab", 1000),
+        ("wixl.msi", 1600),
     ] {
         let (old, new) = (fixture(&format!("{name}.old")), fixture(&format!("{name}.new")));
         let patch = patch(&old, &new).unwrap_or_else(|| panic!("{name} is not seen through"));
@@ -146,6 +148,36 @@ fn streams_are_found_whatever_the_headers_say() {
     let start = gzip.len();
     gzip.extend(&packed);
     assert_eq!(found(&gzip), [(start, packed.len())]);
+}
+
+/// A cabinet's blocks are found by their headers alone, which must tell what is there.
+#[test]
+fn blocks_of_cabinets() {
+    let plain = text(5000, "a");
+    let packed = deflate(USUAL, &plain);
+    let block = |letters: &[u8], packed_len: usize, plain_len: usize, packed: &[u8]| {
+        let lens = [packed_len as u16, plain_len as u16].map(u16::to_le_bytes).concat();
+        [&[1, 2, 3, 4], &lens[..], letters, packed].concat()
+    };
+    let found = |content: &[u8]| streams(content).iter().map(|stream| (stream.start, stream.packed)).collect::<Vec<_>>();
+    let (packed_len, plain_len) = (packed.len() + 2, plain.len());
+    let whole = block(b"CK", packed_len, plain_len, &packed);
+    assert_eq!(found(&whole), [(10, packed.len())]);
+    let (second, both) = (whole.len() + 10, [&whole[..], &whole].concat());
+    assert_eq!(found(&both), [(10, packed.len()), (second, packed.len())]);
+    for (packed_len, plain_len) in
+        [(packed_len + 1, plain_len), (packed_len, plain_len - 1), (packed_len, plain_len + 1), (1, 1), (0, 0)]
+    {
+        assert_eq!(found(&block(b"CK", packed_len, plain_len, &packed)), [], "lies: {packed_len}, {plain_len}");
+    }
+    assert_eq!(found(&block(b"[]", packed_len, plain_len, &packed)), [], "LZX");
+    assert_eq!(found(&whole[..whole.len() - 1]), [], "cut short");
+    assert_eq!(found(&whole[3..]), [], "without its header");
+    let (long, bomb) = (vec![0; 40_000], deflate(USUAL, &vec![0; 40_000]));
+    assert_eq!(found(&block(b"CK", bomb.len() + 2, long.len(), &bomb)), [], "longer than a block");
+    // What makes blocks that go on where the last one ended cannot be made again, and stays as it is.
+    let other = block(b"CK", packed_len, plain_len, &deflate(Style { level: 1, ..USUAL }, &plain));
+    assert!(make(&encode(&whole, &other, DEPTH_MAX), &whole).unwrap() == other);
 }
 
 /// An archive in an archive is seen through, and one in that is not; a patch that goes deeper is refused.

@@ -1,17 +1,19 @@
-//! Patches for a file that is too large for one: part by part, each from the stretches of the old file that it resembles.
+//! Patches for a file that is too large for one, part by part: of a huge file each from the stretches of the old one that it resembles, of a
+//! smaller one each from all of the old one, so that parts can be applied at once.
 
 use std::ops::Range;
 
 use super::content::{Version, each_line};
 use super::landmarks::Survey;
-use super::scope::{Part, Scope, Span, Targets};
+use super::scope::{Part, Scope, Span, Targets, useless};
+use crate::chunk::CHUNK_BYTES_MAX;
 use crate::delta::view::Views;
 use crate::error::Result;
 use crate::manifest::recipe;
 use crate::map::ReadOnlyMap;
 
 /// Longest part: what is lost when its patch turns out useless.
-const PART_BYTES: u64 = 32 << 20;
+pub(super) const PART_BYTES: u64 = 32 << 20;
 
 /// Gives `build` each part of the file `entry` of `target`, with the stretches of the file `base_entry` of `base` that it resembles.
 pub(super) fn each_part(
@@ -27,18 +29,11 @@ pub(super) fn each_part(
     })?;
     let landmarks = survey.finish();
     let mut shift = 0;
-    for (range, chunks) in parts(target, entry)? {
+    for (range, chunks) in parts(target, entry, PART_BYTES)? {
         let made = target.joined(&[(entry, range.clone())], views)?;
         let near = landmarks.near(&made, range.start, &mut shift);
         let old = base.joined(&near.iter().map(|stretch| (base_entry, stretch.clone())).collect::<Vec<_>>(), views)?;
-        let part = Part {
-            entry,
-            from: range.start,
-            len: range.end - range.start,
-            chunks,
-            // Cutting begins anew behind every cut, so a part has the chunks that the file has there.
-            digest: recipe::of_bytes(&made).digest,
-        };
+        let part = part(entry, &range, chunks, &made);
         let span = |stretch: Range<u64>| Span::Part { entry: base_entry, from: stretch.start, len: stretch.end - stretch.start };
         let scope = Scope { targets: Targets::Part(part), bases: near.into_iter().map(span).collect() };
         build(scope, &old, &made)?;
@@ -46,13 +41,29 @@ pub(super) fn each_part(
     Ok(())
 }
 
-/// Cuts a file into parts at chunk boundaries: ranges of bytes, and counts of chunks.
-fn parts(target: Version<'_>, entry: u32) -> Result<Vec<(Range<u64>, u32)>> {
+/// Returns the parts of the file `entry` of `target`, whose content is `made`: alike in length, and at most [`PART_BYTES`] but for a chunk.
+pub(super) fn even_parts(target: Version<'_>, entry: u32, made: &[u8]) -> Result<Vec<Part>> {
+    let len = made.len() as u64;
+    let most = len.div_ceil(len.div_ceil(PART_BYTES).max(1)) + CHUNK_BYTES_MAX as u64;
+    let of = |(range, chunks): (Range<u64>, u32)| {
+        let bytes = made.get(range.start as usize..range.end as usize);
+        bytes.map(|bytes| part(entry, &range, chunks, bytes)).ok_or_else(|| useless("its file is shorter than its recipe says"))
+    };
+    parts(target, entry, most)?.into_iter().map(of).collect()
+}
+
+fn part(entry: u32, range: &Range<u64>, chunks: u32, made: &[u8]) -> Part {
+    // Cutting begins anew behind every cut, so a part has the chunks that the file has there.
+    Part { entry, from: range.start, len: range.end - range.start, chunks, digest: recipe::of_bytes(made).digest }
+}
+
+/// Cuts a file into parts of at most `most` bytes at chunk boundaries: ranges of bytes, and counts of chunks.
+fn parts(target: Version<'_>, entry: u32, most: u64) -> Result<Vec<(Range<u64>, u32)>> {
     let mut parts: Vec<(Range<u64>, u32)> = Vec::new();
     each_line(target.store, target.manifest, entry, &mut |offset, line| {
         let end = offset + u64::from(line.len);
         match parts.last_mut() {
-            Some((range, chunks)) if end - range.start <= PART_BYTES => {
+            Some((range, chunks)) if end - range.start <= most => {
                 range.end = end;
                 *chunks += 1;
             }

@@ -25,11 +25,10 @@ use crate::id::FileDigest;
 use crate::manifest::file::ManifestFile;
 use crate::manifest::layout::sorted_by_likeness;
 use crate::manifest::pairs::Pairs;
-use crate::map::ReadOnlyMap;
 use crate::store::Store;
 
 use super::apply::Verifier;
-use super::archive::encode_joined;
+use super::archive::{ApplyCost, encode_joined, is_archive};
 use super::view::Views;
 
 pub use choose::changed_bytes;
@@ -56,8 +55,8 @@ pub struct BuiltPatch {
     pub len: u64,
     /// About how many bytes the same content costs as records, with its lines in recipes, for whoever has the base version.
     pub records_len: u64,
-    /// Plain bytes that whoever applies it has to compress, because it sees through archives.
-    pub folded_bytes: u64,
+    /// What applying it takes.
+    pub cost: ApplyCost,
     /// What it makes, of what.
     pub scope: Scope,
 }
@@ -145,7 +144,17 @@ impl Builder<'_> {
         let scope = Scope { targets: Targets::Files(files.targets), bases };
         let old = self.base.joined(&scope.base_pieces(self.base.manifest)?, &self.views)?;
         let new = self.target.joined(&scope.pieces(self.target.manifest)?, &self.views)?;
-        self.patch(scope, &old, &new)
+        match scope.entries() {
+            // Of an archive a part would be of no use: what it holds lies across the cuts.
+            [entry] if new.len() as u64 > large::PART_BYTES && !old.is_empty() && !is_archive(&new) => {
+                for part in large::even_parts(self.target, *entry, &new)? {
+                    let bytes = &new[part.from as usize..(part.from + part.len) as usize];
+                    self.patch(Scope { targets: Targets::Part(part), bases: scope.bases.clone() }, &old, bytes)?;
+                }
+                Ok(())
+            }
+            _ => self.patch(scope, &old, &new),
+        }
     }
 
     fn large(&mut self, entry: u32, base_entry: u32) -> Result<()> {
@@ -153,7 +162,7 @@ impl Builder<'_> {
         large::each_part(base, target, &views, &mut |scope, old, new| self.patch(scope, old, new))
     }
 
-    fn patch(&mut self, scope: Scope, old: &ReadOnlyMap, new: &ReadOnlyMap) -> Result<()> {
+    fn patch(&mut self, scope: Scope, old: &[u8], new: &[u8]) -> Result<()> {
         let chunks_of = |entry: &u32| self.target.manifest.file_of(*entry).map_or(0, |(_, _, chunks)| u64::from(chunks));
         let chunks: u64 = match &scope.targets {
             Targets::Files(files) => files.iter().map(chunks_of).filter(|chunks| *chunks > 1).sum(),
@@ -172,8 +181,8 @@ impl Builder<'_> {
             digest.push(bytes);
             file.write_all(bytes).at("write", &written)
         });
-        let folded_bytes = match encoded {
-            Ok(folded_bytes) => folded_bytes,
+        let cost = match encoded {
+            Ok(cost) => cost,
             // Records are cheaper: whatever the rest costs.
             Err(Error::Cancelled) => return std::fs::remove_file(&written).at("remove", &written),
             Err(error) => return Err(error),
@@ -181,7 +190,7 @@ impl Builder<'_> {
         file.flush().at("write", &written)?;
         let digest = digest.built().digest;
         std::fs::rename(&written, self.out.join(digest.to_hex())).at("rename", &written)?;
-        self.set.push(BuiltPatch { digest, len, records_len, folded_bytes, scope });
+        self.set.push(BuiltPatch { digest, len, records_len, cost, scope });
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the pairs of archives here again: NAME.old and NAME.new, each by its tool. Needs python3, zip, jar, node, dpkg-deb, gzip, 7za.
+# Makes the pairs of archives here again: NAME.old and NAME.new, each by its tool. Needs python3, zip, jar, node, dpkg-deb, gzip, 7za, gcab,
+# wixl.
 # Other versions of the tools may write other bytes; the tests hold for these.
 set -euo pipefail
 out=$(cd "$(dirname "$0")" && pwd)
@@ -58,7 +59,23 @@ P
   tar --owner=0 --group=0 --sort=name -cf ../tar .
   for level in 1 6 9; do gzip -n -$level -c ../tar > "../gzip-$level.tar.gz"; done
   node -e 'const z = require("zlib"), f = require("fs"); f.writeFileSync("../node.tgz", z.gzipSync(f.readFileSync("../tar"), {level: 9}))'
+  gcab -c -z ../gcab.cab "${files[@]}"
+  cat > ../wixl.wxs <<'X'
+<Wix xmlns="http://schemas.microsoft.com/wix/2006/wi">
+  <Product Id="7A1B1F7E-1B1A-4B0A-9E0A-000000000001" Name="x" Manufacturer="x" Version="1.0" Language="1033" UpgradeCode="7A1B1F7E-1B1A-4B0A-9E0A-000000000002">
+    <Package Id="7A1B1F7E-1B1A-4B0A-9E0A-000000000003" InstallerVersion="200" Compressed="yes"/>
+    <Media Id="1" Cabinet="x.cab" EmbedCab="yes"/>
+    <Directory Id="TARGETDIR" Name="SourceDir"><Directory Id="F" Name="x">
+      <Component Id="C" Guid="7A1B1F7E-1B1A-4B0A-9E0A-000000000004">
+        <File Id="a" Source="lib/one.txt"/><File Id="b" Source="lib/same.txt"/><File Id="c" Source="two.txt"/>
+      </Component>
+    </Directory></Directory>
+    <Feature Id="A" Level="1"><ComponentRef Id="C"/></Feature>
+  </Product>
+</Wix>
+X
+  wixl -o ../wixl.msi ../wixl.wxs
   cd ..
   dpkg-deb --root-owner-group -Zgzip -b "deb-$version" debian.deb > /dev/null
-  for archive in *.zip *.jar *.tgz *.tar.gz *.deb; do mv "$archive" "$out/$archive.$version"; done
+  for archive in *.zip *.jar *.tgz *.tar.gz *.deb *.cab *.msi; do mv "$archive" "$out/$archive.$version"; done
 done
