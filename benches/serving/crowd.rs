@@ -111,7 +111,8 @@ impl Crowd {
         let (retries, start) = (Arc::new(AtomicU64::new(0)), Arc::new(Barrier::new(self.clients.len() + 1)));
         let over = Arc::new(AtomicBool::new(false));
         let watch = {
-            let (progress, over, half) = (Arc::clone(&progress), Arc::clone(&over), self.asked.bytes * self.clients.len() as u64 / 2);
+            let (progress, over, half) =
+                (Arc::clone(&progress), Arc::clone(&over), self.asked.bytes * self.clients.len() as u64 / 2);
             std::thread::spawn(move || watch(server, &progress, half, &over))
         };
         let mut downloads = JoinSet::new();
@@ -193,7 +194,8 @@ impl Asked {
         if chunks.load(Ordering::Relaxed) != u64::from(range.end) {
             return Err("an answer without all chunks".into());
         }
-        let mut asked = Self { version: format!("{VERSIONS_PATH}/{id}"), ranges: encode(&[range]), bytes: 0, digest: blake3::hash(&[]) };
+        let mut asked =
+            Self { version: format!("{VERSIONS_PATH}/{id}"), ranges: encode(&[range]), bytes: 0, digest: blake3::hash(&[]) };
         (asked.bytes, asked.digest) = asked.answer(client, &AtomicU64::new(0)).await?;
         Ok(asked)
     }

@@ -175,8 +175,7 @@ fn fill(dir: &Path, mode: Mode) -> Result<ManifestId> {
             blake3::Hasher::new().update(size.name.as_bytes()).update(&number.to_le_bytes()).finalize_xof().fill(&mut raw);
             fs::write(source.join(format!("{}-{number:04}.bin", size.name)), &raw)?;
             let raw = Bytes::from(raw);
-            let chunks: Vec<_> =
-                cut::cut(&raw).map(|range| VerifiedChunk::hash(ChunkKind::Content, raw.slice(range))).collect();
+            let chunks: Vec<_> = cut::cut(&raw).map(|range| VerifiedChunk::hash(ChunkKind::Content, raw.slice(range))).collect();
             store.append_encoded(encode(ChunkKind::Content, &chunks, 3)?)?;
         }
     }

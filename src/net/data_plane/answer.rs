@@ -155,4 +155,3 @@ impl Write for Parts<'_> {
         if part.is_empty() { Ok(()) } else { self.outlet.send(part.into()).map_err(io::Error::other) }
     }
 }
-

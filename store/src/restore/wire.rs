@@ -57,6 +57,16 @@ enum Piece {
     Made(Bytes),
 }
 
+/// A record that is wanted as it is.
+struct Whole {
+    at: RecordAt,
+    len: usize,
+    /// What is wanted after it.
+    after: Ordinals,
+    /// The record, if it was in memory.
+    bytes: Option<Bytes>,
+}
+
 /// Some chunks of one record.
 struct Part {
     record: RecordAt,
@@ -146,10 +156,9 @@ impl WireStream {
     /// Returns the next record if it goes as it lies and all that takes is in memory, so that it waits for no disk, no lock and no work; if not,
     /// [`WireStream::next_record`] has it.
     pub fn next_now(&mut self) -> Option<Bytes> {
-        let (at, _, after) = self.whole(Patience::None).ok()??;
-        let (_, record) = self.store.record_now(at)?;
-        self.advance(after);
-        Some(record)
+        let whole = self.whole(Patience::None).ok()??;
+        self.advance(whole.after);
+        whole.bytes
     }
 
     /// Says whether it is known that nothing is left.
@@ -183,9 +192,9 @@ impl WireStream {
             return Ok(self.make_of_pages()?.map(Piece::Made));
         }
         while self.parts.len() < PARTS_MAX {
-            if let Some((at, len, after)) = self.whole(Patience::Some)? {
-                self.advance(after);
-                return Ok(Some(Piece::Stored(at, len)));
+            if let Some(whole) = self.whole(Patience::Some)? {
+                self.advance(whole.after);
+                return Ok(Some(Piece::Stored(whole.at, whole.len)));
             }
             match self.next_part()? {
                 Some(part) => self.parts.push_back(part),
@@ -201,9 +210,9 @@ impl WireStream {
         }
     }
 
-    /// Finds the record that holds just what is wanted next: where, its length, and what is wanted after it. Only its first chunk is looked up;
-    /// that the others are the wanted ones is read in its header.
-    fn whole(&self, patience: Patience) -> Result<Option<(RecordAt, usize, Ordinals)>> {
+    /// Finds the record that holds just what is wanted next. Only its first chunk is looked up; that the others are the wanted ones is read in its
+    /// header.
+    fn whole(&self, patience: Patience) -> Result<Option<Whole>> {
         let Wanted::Chunks { table, ordinals } = &self.wanted else { return Ok(None) };
         let mut ahead = ordinals.clone();
         let Some(first) = ahead.next() else { return Ok(None) };
@@ -213,14 +222,14 @@ impl WireStream {
         let Some(line) = table.line(first) else { return Ok(None) };
         let at = if patience == Patience::None { self.store.locate_now(&line.id) } else { self.store.locate(&line.id)? };
         let Some(at) = at.filter(|at| at.ordinal == 0) else { return Ok(None) };
-        let header = if patience == Patience::None {
-            let Some((header, _)) = self.store.record_now(at.record) else { return Ok(None) };
+        let (header, bytes) = if patience == Patience::None {
+            let Some((header, bytes)) = self.store.record_now(at.record) else { return Ok(None) };
             if !table.is_resident(first, header.chunks.len()) {
                 return Ok(None);
             }
-            header
+            (header, Some(bytes))
         } else {
-            self.store.read_header(at.record)?
+            (self.store.read_header(at.record)?, None)
         };
         // The same chunk again, at once, is sent once.
         let id_of = |ordinal| table.line(ordinal).map(|line| line.id);
@@ -236,7 +245,7 @@ impl WireStream {
         while ahead.next().is_some_and(|ordinal| id_of(ordinal) == last) {
             after = ahead.clone();
         }
-        Ok(Some((at.record, header.record_len(), after)))
+        Ok(Some(Whole { at: at.record, len: header.record_len(), after, bytes }))
     }
 
     /// Finds the wanted chunks that come next and lie together in one record.
@@ -248,8 +257,7 @@ impl WireStream {
             let unknown = || Error::damaged(format!("chunk table of {ordinal}"), "it has no such line; build it again");
             let line = table.line(ordinal).ok_or_else(unknown)?;
             let at = self.store.locate(&line.id)?.ok_or(Error::NoChunk(line.id))?;
-            let open =
-                part.get_or_insert_with(|| Part { record: at.record, places: Vec::new(), raw_bytes: 0 });
+            let open = part.get_or_insert_with(|| Part { record: at.record, places: Vec::new(), raw_bytes: 0 });
             let last = open.places.last().copied();
             if open.record != at.record || last.is_some_and(|last| last > at.ordinal) {
                 break;
