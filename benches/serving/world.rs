@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use consign::domain::Millis;
 use consign::net::data_plane::{Access, BoxFuture, DataPlane, Limits, Version, routes};
+use consign::net::repoll::Repoll;
 use consign::net::{Listener, Peer, listener};
 use consign::protocol::fleet::VERSIONS_PATH;
 use consign::trust::authority::Authority;
@@ -147,7 +148,7 @@ async fn serve_plain(socket: tokio::net::TcpListener, router: Router) {
                 .max_buf_size(listener::Limits::default().head_bytes_max)
                 .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
             // A client that goes away ends its connection.
-            let _ = http.await;
+            let _ = Repoll::new(http).await;
         });
     }
 }
