@@ -4,19 +4,22 @@
 #   put      a folder into a new store: restic, tar | zstd; stored bytes     again    the same again: rsync -an; FastCDC and BLAKE3
 #   get      a folder out of a store: zstd -d | tar x                        large    one large file: the slowest stage's limit
 #   install  through a site server: curl nginx | zstd -d | tar x             small    a package of 1 KiB: limits
-#   deltas   bytes, building and applying of updates: pairwise diffs         serve    the data plane over TLS: nginx over TLS
+#   deltas   bytes, building and applying of updates: pairwise diffs         serve    the data plane, over TLS and without: nginx
 #   back     bytes of updates from two versions back: the best pairwise diff      packed   bytes of updates of packages that are one archive
 #   apart    bytes of an update to something that has nothing in common           links    updates over 100 Mbit/s and over open loopback
+#   cold     the data plane while a pack is not in memory, on a disk: nginx  crowd    1,000 agents at once: memory, failures, shares
 #   memory   peak RssAnon of each role on a large package and on one of many files: limits
 #   growth   cost by chunks (10^4 to GROWTH_CHUNKS, default 10^7) and files (10^2 to GROWTH_FILES, default 10^5); draws docs/growth.svg
 # PAIRS="OLD:NEW ..." adds pairs of folders to deltas and links.
-# LARGE_BYTES (1 GiB), MEMORY_BYTES (10^9), MEMORY_FILES (10^6) and SERVE_SECONDS (2, a figure) can be set smaller for a trial; the table names them.
+# get, install and cold also or only work in BENCH_DISK (default: the target folder), which should lie on a disk.
+# LARGE_BYTES (1 GiB), CROWD_AGENTS (1000), CROWD_BYTES (8 MiB), MEMORY_BYTES (10^9), MEMORY_FILES (10^6) and SERVE_SECONDS (2, a figure) can be set
+# smaller for a trial; the table names them.
 # Peers' versions are whatever the system has. What is timed and writes content ends with `sync -f`, on both sides.
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 shopt -s inherit_errexit
 runs=${RUNS:-5}; large_bytes=${LARGE_BYTES:-1073741824}; memory_bytes=${MEMORY_BYTES:-1000000000}; memory_files=${MEMORY_FILES:-1000000}; serve_seconds=${SERVE_SECONDS:-2}
-all=(put again get large install small deltas back packed apart links serve memory growth)
+all=(put again get large install small deltas back packed apart links serve cold crowd memory growth)
 parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=("${all[@]}")
 for part in "${parts[@]}"; do
   [[ " ${all[*]} " == *" $part "* ]] || { echo "unknown part: $part (there are: ${all[*]})" >&2; exit 2; }
@@ -32,7 +35,8 @@ for message in map(json.loads, sys.stdin):
     if message.get("executable") and "bench" in message["target"]["kind"]: print(message["target"]["name"], message["executable"])')
 consign=$(realpath "$target/release/consign")
 work=$(mktemp -d); chmod 755 "$work"; touch "$work/rows"
-finish() { local pid; for pid in "$work"/*.pid; do [[ ! -s $pid ]] || kill "$(cat "$pid")" 2>/dev/null || true; done; rm -rf "$work"; }
+mkdir -p "${BENCH_DISK:=$target}"; disk=$(mktemp -d -p "$(realpath "$BENCH_DISK")" bench.XXXXXX); chmod 755 "$disk"
+finish() { local pid; for pid in "$work"/*.pid; do [[ ! -s $pid ]] || kill "$(cat "$pid")" 2>/dev/null || true; done; rm -rf "$work" "$disk"; }
 trap finish EXIT
 export RESTIC_PASSWORD=x
 
@@ -51,6 +55,9 @@ row() {
   awk -v w="$1" -v o="$2" -v p="$3" -v t="$4" -v u="$5" -v g="$6" 'function n(v) { return v ~ /\./ ? sprintf((v < 10 ? "%.3f" : "%.0f"), v) : v }
     BEGIN {printf "| %s | %s %s | %s: %s %s | %s | %s |\n", w, n(o), u, p, n(t), u, (t > 0 ? sprintf("%.2f", o / t) : "-"), g}' | tee -a "$work/rows"
 }
+# places: where to work, one a line: the temporary folder, and a disk if that is another file system. on PLACE: its kind.
+places() { echo "$work"; [[ $(stat -f -c %T "$disk") == "$(stat -f -c %T "$work")" ]] || echo "$disk"; }
+on() { stat -f -c %T "$1"; }
 pairs() { # prints OLD NEW for each pair here
   local old new
   for old in "$CONSIGN_CORPUS"/{typescript-5.6.2,next-14.2.14,cmake-3.30.1,swc-1.7.35,generated-4.2.0}; do
@@ -100,20 +107,20 @@ again() {
 }
 
 get() {
-  local dir name manifest
-  while read -r dir; do
+  local dir name manifest place
+  while read -r place dir; do
     local ours=() peer=(); name=$(basename "$dir")
-    manifest=$("$consign" store put "$work/s" "$dir" --json | field manifest)
-    tar --sort=name -cf - -C "$dir" . | zstd -q -3 -f -o "$work/t"
+    manifest=$("$consign" store put "$place/s" "$dir" --json | field manifest)
+    tar --sort=name -cf - -C "$dir" . | zstd -q -3 -f -o "$place/t"
     for _ in $(seq "$runs"); do
-      rm -rf "$work/out"
-      ours+=("$(seconds "$consign store get $work/s $manifest $work/out --json; sync -f $work/out")")
-      rm -rf "$work/out"; mkdir "$work/out"
-      peer+=("$(seconds "zstd -dc $work/t | tar xf - -C $work/out; sync -f $work/out")")
+      rm -rf "$place/out"
+      ours+=("$(seconds "$consign store get $place/s $manifest $place/out --json; sync -f $place/out")")
+      rm -rf "$place/out"; mkdir "$place/out"
+      peer+=("$(seconds "zstd -dc $place/t | tar xf - -C $place/out; sync -f $place/out")")
     done
-    row "get $name" "$(middle "${ours[@]}")" "zstd -d, tar x" "$(middle "${peer[@]}")" s "≤ 0.90 (3)"
-    rm -rf "$work/s" "$work/t" "$work/out"
-  done < <(packages)
+    row "get $name, on $(on "$place")" "$(middle "${ours[@]}")" "zstd -d, tar x" "$(middle "${peer[@]}")" s "≤ 0.90 (3)"
+    rm -rf "$place/s" "$place/t" "$place/out"
+  done < <(for place in $(places); do packages | sed "s|^|$place |"; done)
 }
 
 large() {
@@ -138,8 +145,9 @@ large() {
   done
 }
 
+free_port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'; }
 nginx_start() { # DIRECTIVES: serves a folder as they say, on a free port of loopback; prints the port
-  local port; port=$(python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])')
+  local port; port=$(free_port)
   cat >"$work/nginx.conf" <<N
 user $(id -un); pid $work/nginx.pid; error_log $work/nginx.err; worker_processes auto; events {}
 http { sendfile on; access_log off; keepalive_requests 1000000000; open_file_cache max=4096; client_body_temp_path $work/1; proxy_temp_path $work/2;
@@ -156,16 +164,20 @@ stop() { # NAME: ends what NAME.pid names
 }
 
 install() {
-  local dir ours=() peer=() port; dir=$(packages | head -1)
+  local dir place port; dir=$(packages | head -1)
   tar --sort=name -cf - -C "$dir" . | zstd -q -3 -o "$work/full.tar.zst"
   port=$(nginx_start "; root $work;")
-  for _ in $(seq "$runs"); do
-    ours+=("$("$consign" demo "$dir" "$dir" --json | tail -1 | field install_seconds)")
-    rm -rf "$work/out"; mkdir "$work/out"
-    peer+=("$(seconds "curl -sf http://127.0.0.1:$port/full.tar.zst | zstd -dc | tar xf - -C $work/out; sync -f $work/out")")
+  for place in $(places); do
+    local ours=() peer=()
+    for _ in $(seq "$runs"); do
+      ours+=("$(TMPDIR=$place "$consign" demo "$dir" "$dir" --json | tail -1 | field install_seconds)")
+      rm -rf "$place/out"; mkdir "$place/out"
+      peer+=("$(seconds "curl -sf http://127.0.0.1:$port/full.tar.zst | zstd -dc | tar xf - -C $place/out; sync -f $place/out")")
+    done
+    rm -rf "$place/out"
+    row "full install $(basename "$dir"), on $(on "$place")" "$(middle "${ours[@]}")" "curl nginx, zstd -d, tar x" "$(middle "${peer[@]}")" s "≤ 1.30 (2), ≤ 1.00 (3)"
   done
-  stop nginx; rm -rf "$work/out" "$work/full.tar.zst"
-  row "full install $(basename "$dir")" "$(middle "${ours[@]}")" "curl nginx, zstd -d, tar x" "$(middle "${peer[@]}")" s "≤ 1.30 (2), ≤ 1.00 (3)"
+  stop nginx; rm -f "$work/full.tar.zst"
 }
 
 small() {
@@ -316,29 +328,81 @@ load() {
   calc "$(field bytes <<<"$answer") / $(field seconds <<<"$answer") / 1e6"
   calc "($(cpu_seconds "$@") - $before) / $(field bytes <<<"$answer") * 1e9"
 }
+# serving_start DIR MODE: the server of benches/serving in DIR.
+serving_start() {
+  rm -f "$1/ready"; mkdir -p "$1"
+  "$(program serving)" serve "$1" "$2" 2>"$work/serving.log" & echo $! >"$work/serving.pid"
+  until [[ -f $1/ready ]]; do kill -0 "$(cat "$work/serving.pid")" || { cat "$work/serving.log" >&2; return 1; }; sleep 0.1; done
+}
+# both_ways DIR PORT: what nginx needs to serve DIR over TLS, and without it on PORT.
+both_ways() {
+  echo "ssl; root $1; ssl_certificate $1/chain.pem; ssl_certificate_key $1/key.pem; ssl_protocols TLSv1.3; } server { listen 127.0.0.1:$2; root $1;"
+}
 serve() {
-  local how size connections port workers
+  local how size connections port plain workers way what
   for how in open sealed; do
-    mkdir "$work/serving"
-    "$(program serving)" serve "$work/serving" "$how" 2>"$work/serving.log" & echo $! >"$work/serving.pid"
-    until [[ -f $work/serving/ready ]]; do kill -0 "$(cat "$work/serving.pid")" || { cat "$work/serving.log" >&2; return 1; }; sleep 0.1; done
-    port=$(nginx_start "ssl; root $work/serving; ssl_certificate $work/serving/chain.pem; ssl_certificate_key $work/serving/key.pem; ssl_protocols TLSv1.3;")
+    serving_start "$work/serving" "$how"
+    plain=$(free_port); port=$(nginx_start "$(both_ways "$work/serving" "$plain")")
     mapfile -t workers < <(pgrep -P "$(cat "$work/nginx.pid")")
-    for size in 64k 1m; do
-      for connections in 1 32; do
-        local ours=() theirs=() our_cpu=() their_cpu=() got
-        for _ in $(seq "$runs"); do
-          mapfile -t got < <(load consign "$size" "$connections" "$(cat "$work/serving.pid")"); [[ ${#got[@]} == 2 ]]; ours+=("${got[0]}"); our_cpu+=("${got[1]}")
-          mapfile -t got < <(load "127.0.0.1:$port" "$size" "$connections" "${workers[@]}"); [[ ${#got[@]} == 2 ]]; theirs+=("${got[0]}"); their_cpu+=("${got[1]}")
-        done
-        cmp "$work/cipher.consign" "$work/cipher.127.0.0.1:$port"
-        local what="serve $size, $how pack, connections: $connections"
-        row "$what" "$(middle "${ours[@]}")" "nginx, $(cat "$work/cipher.consign")" "$(middle "${theirs[@]}")" MB/s "≥ 1.00 (3)"
-        row "$what: server's processor time" "$(middle "${our_cpu[@]}")" nginx "$(middle "${their_cpu[@]}")" s/GB ""
+    for way in "" ",plain"; do for size in 64k 1m; do for connections in 1 32; do
+      local ours=() theirs=() our_cpu=() their_cpu=() got theirs_at=127.0.0.1:$port goal="≥ 1.00 (3)" peer
+      [[ -z $way ]] || { theirs_at=127.0.0.1:$plain,plain; goal=""; [[ "$size $connections" != "1m 32" ]] || goal="≥ 1.20 (3)"; }
+      for _ in $(seq "$runs"); do
+        mapfile -t got < <(load "consign$way" "$size" "$connections" "$(cat "$work/serving.pid")"); [[ ${#got[@]} == 2 ]]; ours+=("${got[0]}"); our_cpu+=("${got[1]}")
+        mapfile -t got < <(load "$theirs_at" "$size" "$connections" "${workers[@]}"); [[ ${#got[@]} == 2 ]]; theirs+=("${got[0]}"); their_cpu+=("${got[1]}")
       done
-    done
+      cmp "$work/cipher.consign$way" "$work/cipher.$theirs_at"
+      peer="nginx, $(cat "$work/cipher.consign$way")"; what="serve $size, $how pack, connections: $connections${way:+, without TLS}"
+      row "$what" "$(middle "${ours[@]}")" "$peer" "$(middle "${theirs[@]}")" MB/s "$goal"
+      row "$what: server's processor time" "$(middle "${our_cpu[@]}")" nginx "$(middle "${their_cpu[@]}")" s/GB ""
+    done; done; done
     stop nginx; stop serving; rm -rf "$work/serving"
   done
+}
+
+cold() {
+  local dir=$disk/serving server rate p99 answer port plain
+  declare -A rates waits
+  serving_start "$dir" cold; stop serving; sync -f "$dir"
+  plain=$(free_port); port=$(nginx_start "$(both_ways "$dir" "$plain")")
+  for _ in $(seq "$runs"); do
+    for server in consign "127.0.0.1:$port"; do
+      "$(program serving)" evict "$dir/cold"
+      # A new process, because what one has mapped cannot be evicted.
+      serving_start "$dir" cold
+      answer=$("$(program serving)" cold "$dir" "$server" 4)
+      stop serving
+      rate=$(calc "$(field bytes <<<"$answer") / $(field seconds <<<"$answer") / 1e6"); p99=$(calc "$(field wait_p99 <<<"$answer") * 1e3")
+      rates[$server]+=" $rate"; waits[$server]+=" $p99"
+    done
+  done
+  stop nginx; rm -rf "$dir"
+  # shellcheck disable=SC2086 # lists of numbers
+  row "cold pack on $(on "$disk"), 1 MiB a request, one connection beside 4 that ask for 64 KiB in memory" "$(middle ${rates[consign]})" "nginx over TLS" "$(middle ${rates[127.0.0.1:$port]})" MB/s ""
+  # shellcheck disable=SC2086
+  row "99 of 100 of those 64 KiB meanwhile" "$(middle ${waits[consign]})" "nginx over TLS" "$(middle ${waits[127.0.0.1:$port]})" ms ""
+}
+
+crowd() {
+  local dir=$work/crowd agents=${CROWD_AGENTS:-1000} answer server
+  mkdir -p "$dir/source"; head -c "${CROWD_BYTES:-8388608}" /dev/urandom >"$dir/source/large.bin"
+  at_hub() { "$consign" "$@" --hub "$dir/hub" --json; }
+  at_hub hub init --listen "127.0.0.1:$(free_port)" --admin-listen "127.0.0.1:$(free_port)" >/dev/null
+  "$consign" hub run --hub "$dir/hub" 2>"$work/hub.log" & echo $! >"$work/hub.pid"
+  until at_hub site add here >/dev/null 2>&1; do kill -0 "$(cat "$work/hub.pid")" || { cat "$work/hub.log" >&2; return 1; }; sleep 0.1; done
+  at_hub subnet add 127.0.0.0/8 --site here >/dev/null
+  CONSIGN_JOIN=$(at_hub machine invite --role site-server --site here | field join) \
+    "$consign" site-server join "$dir/server" --name server --listen "127.0.0.1:$(free_port)" --json >/dev/null
+  "$consign" site-server run "$dir/server" 2>"$work/server.log" & server=$!; echo "$server" >"$work/server.pid"
+  at_hub package add crowd --source "$dir/source" --open --platform linux --wait >/dev/null
+  answer=$(CONSIGN_JOIN=$(at_hub machine invite --role agent --site here --uses "$agents" | field join) "$(program serving)" crowd "$dir" crowd "$agents" "$server")
+  echo "$answer" >&2
+  local what="$agents agents, each $(field bytes_each <<<"$answer") B at once"
+  row "$what: site server" "$(calc "$(field server_rss_anon_bytes <<<"$answer") / 1e6")" limit 128 MB "≤ 1.00 (3)"
+  row "$what: failed downloads" "$(field failed <<<"$answer")" limit 0 "" "0 (3)"
+  row "$what: Jain's index of the bytes each has when all have half" "$(field fairness <<<"$answer")" "all the same" 1.0 "" "fair (3)"
+  row "$what: complete, the last" "$(field last_seconds <<<"$answer")" "the first" "$(field first_seconds <<<"$answer")" s ""
+  stop server; stop hub; rm -rf "$dir"
 }
 
 # some_files FOLDER COUNT: files of 1 to 8 KiB of words, a hundred to a folder.

@@ -17,8 +17,39 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// Longest silence of a server.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-/// A keep-alive connection over TLS.
-pub struct Connection(BufReader<StreamOwned<ClientConnection, Socket>>);
+/// A keep-alive connection.
+pub struct Connection(BufReader<Transport>);
+
+/// What carries it.
+enum Transport {
+    Tls(Box<StreamOwned<ClientConnection, Socket>>),
+    Plain(Socket),
+}
+
+impl Read for Transport {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Tls(stream) => stream.read(buffer),
+            Self::Plain(socket) => socket.read(buffer),
+        }
+    }
+}
+
+impl Write for Transport {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Tls(stream) => stream.write(bytes),
+            Self::Plain(socket) => socket.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Tls(stream) => stream.flush(),
+            Self::Plain(socket) => socket.flush(),
+        }
+    }
+}
 
 /// A socket read through a buffer: the TLS library asks for a few KiB at a time.
 struct Socket {
@@ -53,21 +84,30 @@ pub fn settings(authority: &[u8]) -> Result<Arc<ClientConfig>> {
 }
 
 impl Connection {
-    /// Connects; the handshake happens with the first request.
-    pub fn open(server: &str, tls: Arc<ClientConfig>) -> Result<Self> {
+    /// Connects, over TLS where there are settings for it; the handshake happens with the first request.
+    pub fn open(server: &str, tls: Option<Arc<ClientConfig>>) -> Result<Self> {
         let write = TcpStream::connect(server)?;
         write.set_nodelay(true)?;
         write.set_read_timeout(Some(SILENCE_MAX))?;
         let read = BufReader::with_capacity(BUFFER_BYTES, write.try_clone()?);
-        let name = ServerName::try_from(HUB_SERVER_NAME)?;
-        let stream = StreamOwned::new(ClientConnection::new(tls, name)?, Socket { read, write });
-        Ok(Self(BufReader::with_capacity(BUFFER_BYTES, stream)))
+        let socket = Socket { read, write };
+        let transport = match tls {
+            Some(tls) => {
+                let name = ServerName::try_from(HUB_SERVER_NAME)?;
+                Transport::Tls(Box::new(StreamOwned::new(ClientConnection::new(tls, name)?, socket)))
+            }
+            None => Transport::Plain(socket),
+        };
+        Ok(Self(BufReader::with_capacity(BUFFER_BYTES, transport)))
     }
 
     /// Names the cipher in use.
     pub fn cipher(&self) -> String {
-        let suite = self.0.get_ref().conn.negotiated_cipher_suite();
-        suite.map_or_else(|| "none".to_owned(), |suite| format!("{:?}", suite.suite()))
+        let suite = match self.0.get_ref() {
+            Transport::Tls(stream) => stream.conn.negotiated_cipher_suite(),
+            Transport::Plain(_) => None,
+        };
+        suite.map_or_else(|| "no TLS".to_owned(), |suite| format!("{:?}", suite.suite()))
     }
 
     /// Sends a request and gives the whole body of its answer to `take`; returns the body's length.

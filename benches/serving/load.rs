@@ -1,7 +1,8 @@
-//! Load: connections that ask one after the other for as long as they are told.
+//! Load: connections that ask one after the other, for as long as they are told or for each thing once.
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::http::{Connection, settings};
 pub struct Target {
     server: String,
     requests: Vec<Vec<u8>>,
-    tls: Arc<ClientConfig>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// What was measured.
@@ -28,13 +29,23 @@ pub struct Done {
     pub cipher: String,
 }
 
+/// What was measured while one connection read each of many answers once, and others asked all the time.
+pub struct Mixed {
+    pub cold_bytes: u64,
+    pub cold_seconds: f64,
+    /// How long the others' requests took, ascending.
+    pub waits: Vec<Duration>,
+}
+
 impl Target {
     /// Prepares requests of the size `size` to `server`: `consign`, which `dir` announces, or the `host:port` of a server of the same answers
-    /// as files.
+    /// as files; without TLS if `,plain` follows.
     pub fn new(dir: &Path, server: &str, size: &str) -> Result<Self> {
-        let tls = settings(&fs::read(dir.join("authority.pem"))?)?;
+        let (server, is_plain) = server.strip_suffix(",plain").map_or((server, false), |server| (server, true));
+        let tls = if is_plain { None } else { Some(settings(&fs::read(dir.join("authority.pem"))?)?) };
         let (is_consign, path) = (server == "consign", fs::read_to_string(dir.join("path"))?);
-        let address = if is_consign { fs::read_to_string(dir.join("address"))? } else { server.to_owned() };
+        let announced = if is_plain { "plain-address" } else { "address" };
+        let address = if is_consign { fs::read_to_string(dir.join(announced))? } else { server.to_owned() };
         let mut requests = Vec::new();
         for line in fs::read_to_string(dir.join("requests"))?.lines() {
             let words: Vec<_> = line.split(' ').collect();
@@ -53,7 +64,7 @@ impl Target {
     }
 
     fn connect(&self) -> Result<Connection> {
-        Connection::open(&self.server, Arc::clone(&self.tls))
+        Connection::open(&self.server, self.tls.clone())
     }
 
     /// Writes each answer into a file of `dir`, named by its number. Answers that are not about `bytes` long are not what is to be measured.
@@ -92,6 +103,48 @@ impl Target {
             done.seconds = begun.elapsed().as_secs_f64();
             Ok(done)
         })
+    }
+
+    /// Asks once for everything that `cold` has, over one connection, after all of this has been asked for once; `connections` others ask for this
+    /// meanwhile.
+    pub fn run_beside(&self, cold: &Self, connections: usize) -> Result<Mixed> {
+        let mut first = self.connect()?;
+        self.requests.iter().try_for_each(|request| first.ask(request, &mut |_| ()).map(drop))?;
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let client = |number: usize| {
+                let over = &over;
+                scope.spawn(move || self.waits(self.requests.len() * number / connections, over))
+            };
+            let clients: Vec<_> = (0..connections).map(client).collect();
+            let begun = Instant::now();
+            let read = cold.connect().and_then(|mut connection| {
+                cold.requests.iter().map(|request| connection.ask(request, &mut |_| ())).sum::<Result<u64>>()
+            });
+            let cold_seconds = begun.elapsed().as_secs_f64();
+            over.store(true, Ordering::Relaxed);
+            let mut waits = Vec::new();
+            for client in clients {
+                waits.extend(client.join().map_err(|_| "a client panicked")??);
+            }
+            waits.sort_unstable();
+            Ok(Mixed { cold_bytes: read?, cold_seconds, waits })
+        })
+    }
+
+    /// Asks until it is `over`; returns how long each answer took.
+    fn waits(&self, first: usize, over: &AtomicBool) -> Result<Vec<Duration>> {
+        let mut connection = self.connect()?;
+        let mut waits = Vec::new();
+        for request in self.requests.iter().cycle().skip(first) {
+            let begun = Instant::now();
+            connection.ask(request, &mut |_| ())?;
+            waits.push(begun.elapsed());
+            if over.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        Ok(waits)
     }
 
     fn client(&self, first: usize, time: Duration, barrier: &Barrier) -> Result<(u64, u64, String)> {

@@ -29,6 +29,7 @@ use crate::net::error::{Error, Result};
 use crate::net::io::Impatient;
 use crate::net::peer::Peer;
 use crate::net::problem;
+use crate::net::repoll::Repoll;
 use crate::trust::authority::key_fingerprint;
 
 /// First byte of every TLS connection: a handshake record.
@@ -164,11 +165,11 @@ impl Door {
             .header_read_timeout(self.limits.head)
             .max_buf_size(self.limits.head_bytes_max)
             .serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(http);
+        let mut http = Repoll::new(http);
         let ended = tokio::select! {
-            ended = http.as_mut() => ended,
+            ended = &mut http => ended,
             () = closed(&mut closing) => {
-                http.as_mut().graceful_shutdown();
+                http.inner().graceful_shutdown();
                 http.await
             }
         };

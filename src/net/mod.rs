@@ -17,6 +17,7 @@ pub mod meter;
 pub mod peer;
 pub mod problem;
 pub mod rate;
+pub mod repoll;
 pub mod retry;
 pub mod task;
 pub mod upkeep;

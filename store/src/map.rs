@@ -6,6 +6,10 @@ use std::ops::Deref;
 
 use memmap2::Mmap;
 
+/// Pages looked at in one call: 4 MiB of small ones.
+#[cfg(target_os = "linux")]
+const PAGES_AT_ONCE: usize = 1024;
+
 /// A whole file mapped read-only, its pages brought in when it is opened; derefs to its bytes. An empty file has none.
 #[derive(Debug)]
 pub struct ReadOnlyMap(Option<Mmap>);
@@ -39,4 +43,27 @@ impl Deref for ReadOnlyMap {
     fn deref(&self) -> &[u8] {
         self.0.as_deref().unwrap_or_default()
     }
+}
+
+/// Says whether every page of `bytes`, a part of a map, is in memory, so that reading it now waits for no disk. Where the system does not tell,
+/// none is.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the system is asked about pages by their address")]
+pub(crate) fn is_resident(bytes: &[u8]) -> bool {
+    let page = rustix::param::page_size();
+    let start = bytes.as_ptr().addr() / page * page;
+    let end = bytes.as_ptr().addr() + bytes.len();
+    let mut states = [0_u8; PAGES_AT_ONCE];
+    (start..end).step_by(PAGES_AT_ONCE * page).all(|from| {
+        let len = (end - from).min(PAGES_AT_ONCE * page);
+        // SAFETY: `states` has a byte for each page of the range; the range is only looked up in the page tables, never read.
+        let told = unsafe { libc::mincore(std::ptr::without_provenance_mut(from), len, states.as_mut_ptr()) };
+        told == 0 && states[..len.div_ceil(page)].iter().all(|state| state & 1 == 1)
+    })
+}
+
+/// Says that nothing is known to be in memory: this system is not asked.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_resident(_bytes: &[u8]) -> bool {
+    false
 }

@@ -192,6 +192,14 @@ impl Store {
         Ok(at)
     }
 
+    /// Finds a chunk as [`Store::locate`] does, if that waits for nobody and no disk; `None` says nothing.
+    pub(crate) fn locate_now(&self, id: &ChunkId) -> Option<ChunkAt> {
+        let condemned = self.inner.condemned.try_read().ok()?;
+        let at = self.inner.index.locate_now(id)?;
+        condemned.save(at);
+        Some(at)
+    }
+
     /// Says whether the store has a chunk.
     ///
     /// # Errors
@@ -249,13 +257,23 @@ impl Store {
         Ok(())
     }
 
-    /// Reads a whole record as stored: header and payload, not decoded (a slice of a map for a sealed pack, a positioned read else). Its
-    /// header is checked.
+    /// Reads a whole record as stored: header and payload, not decoded (a slice of a map, or a positioned read where there is none). Its header
+    /// is checked.
     ///
     /// # Errors
     /// Damaged or I/O.
     pub fn read_record(&self, at: RecordAt) -> Result<Bytes> {
         self.inner.pack(at.pack)?.read_record(at.offset)
+    }
+
+    /// Reads the `len` bytes of a record whose header has been read.
+    pub(crate) fn read_checked(&self, at: RecordAt, len: usize) -> Result<Bytes> {
+        self.inner.pack(at.pack)?.read_checked(at.offset, len)
+    }
+
+    /// Returns a record and its header if they are in memory already; `None` says nothing.
+    pub(crate) fn record_now(&self, at: RecordAt) -> Option<(RecordHeader, Bytes)> {
+        self.inner.pack(at.pack).ok()?.record_now(at.offset)
     }
 
     /// Reads the header of a record: the ids and lengths of its chunks.

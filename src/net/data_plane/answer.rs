@@ -1,11 +1,10 @@
-//! Answers that are made on a blocking thread while they are sent.
+//! Answers that are made while they are sent: manifests on a blocking thread each, records one at a time.
 
 use std::io::{self, Write};
 
 use axum::body::Body;
 use bytes::Bytes;
 use consign_store::manifest::ManifestFile;
-use consign_store::restore::WireStream;
 use consign_store::{Error, Result};
 use futures_util::stream::unfold;
 use tokio::sync::OwnedSemaphorePermit;
@@ -160,14 +159,6 @@ impl Write for Parts<'_> {
         let part = std::mem::take(&mut self.buffer);
         if part.is_empty() { Ok(()) } else { self.outlet.send(part.into()).map_err(io::Error::other) }
     }
-}
-
-/// Sends every record of `records`.
-pub(super) fn records(mut records: WireStream, outlet: &Outlet) -> Result<()> {
-    while let Some(record) = records.next_record()? {
-        outlet.send(record)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

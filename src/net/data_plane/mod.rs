@@ -7,6 +7,7 @@ mod answer;
 pub mod leftovers;
 pub mod patches;
 mod ranges;
+mod records;
 mod versions;
 
 use std::future::Future;
@@ -36,6 +37,7 @@ use crate::protocol::ranges::RANGES_BYTES_MAX;
 
 pub use answer::manifest_wire_bytes;
 pub use patches::{Pair, Patches, write_set};
+use records::Steps;
 pub use versions::{Version, Versions};
 
 /// Media type of an encoded manifest.
@@ -55,9 +57,9 @@ pub trait Access: Send + Sync {
 /// How much a data plane does at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Answers being streamed.
+    /// Manifests being encoded and sent, and answers being counted. Answers of records need no turn: their number is that of connections.
     pub streams_max: usize,
-    /// How long a request waits for its turn.
+    /// How long a request waits for its turn, or for the first record of its answer.
     pub turn_wait: Duration,
     /// Bytes of patches that are kept.
     pub patch_bytes_max: u64,
@@ -65,7 +67,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { streams_max: 64, turn_wait: Duration::from_secs(30), patch_bytes_max: 2 << 30 }
+        Self { streams_max: 64, turn_wait: Duration::from_secs(20), patch_bytes_max: 2 << 30 }
     }
 }
 
@@ -76,6 +78,7 @@ pub struct DataPlane {
     patches: Arc<Patches>,
     access: Arc<dyn Access>,
     turns: Arc<Semaphore>,
+    steps: Arc<Steps>,
     limits: Limits,
 }
 
@@ -92,7 +95,8 @@ impl DataPlane {
         let tables_dir = tables_dir.into();
         let patches = Patches::new(store.clone(), tables_dir.join("patches"), limits.patch_bytes_max);
         let versions = Versions::new(store.clone(), tables_dir);
-        Self { store, versions, patches: Arc::new(patches), access, turns: Arc::new(Semaphore::new(limits.streams_max)), limits }
+        let turns = Arc::new(Semaphore::new(limits.streams_max));
+        Self { store, versions, patches: Arc::new(patches), access, turns, steps: Arc::default(), limits }
     }
 
     /// Returns the opened versions, for whoever shares the tables.
@@ -140,16 +144,29 @@ impl DataPlane {
         })
     }
 
+    /// Answers with `records`; `what` names them in errors.
+    async fn records(&self, records: WireStream, what: &'static str) -> Result<Response, Response> {
+        match timeout(self.limits.turn_wait, Arc::clone(&self.steps).body(records, what)).await {
+            Ok(Ok(body)) => Ok(stream_of(RECORDS_TYPE, body)),
+            Ok(Err(error)) => {
+                tracing::error!(what, %error, "an answer could not be begun");
+                Err(answer::unreadable().into_response())
+            }
+            Err(_) => Err(busy()),
+        }
+    }
+
     async fn turn(&self) -> Result<OwnedSemaphorePermit, Response> {
-        let busy = || {
-            let problem = Problem::new(503, "busy", "this server is answering as many machines as it can").hint("ask again");
-            ([(RETRY_AFTER, RETRY_AFTER_SECS)], problem).into_response()
-        };
         match timeout(self.limits.turn_wait, Arc::clone(&self.turns).acquire_owned()).await {
             Ok(Ok(turn)) => Ok(turn),
             _ => Err(busy()),
         }
     }
+}
+
+fn busy() -> Response {
+    let problem = Problem::new(503, "busy", "this server is answering as many machines as it can").hint("ask again");
+    ([(RETRY_AFTER, RETRY_AFTER_SECS)], problem).into_response()
 }
 
 /// Routes of the data plane, below [`VERSIONS_PATH`].
@@ -200,21 +217,13 @@ async fn manifest(
 async fn recipes(plane: Plane, peer: Peer, Path(manifest): Path<String>, RawBody(body): RawBody) -> Result<Response, Response> {
     let version = plane.version(&peer, &manifest).await.map_err(Problem::into_response)?;
     let ranges = ranges::parse(&body, "entries", version.manifest.totals().entries).map_err(Problem::into_response)?;
-    let turn = plane.turn().await?;
-    let records = WireStream::recipes(plane.store.clone(), Arc::clone(&version.manifest), ranges);
-    let body =
-        answer::stream("recipes", turn, move |outlet| answer::records(records, outlet)).await.map_err(Problem::into_response)?;
-    Ok(stream_of(RECORDS_TYPE, body))
+    plane.records(WireStream::recipes(plane.store.clone(), Arc::clone(&version.manifest), ranges), "recipes").await
 }
 
 async fn chunks(plane: Plane, peer: Peer, Path(manifest): Path<String>, RawBody(body): RawBody) -> Result<Response, Response> {
     let version = plane.version(&peer, &manifest).await.map_err(Problem::into_response)?;
     let ranges = ranges::parse(&body, "chunks", u64::from(version.table.len())).map_err(Problem::into_response)?;
-    let turn = plane.turn().await?;
-    let records = WireStream::chunks(plane.store.clone(), Arc::clone(&version.table), ranges);
-    let body =
-        answer::stream("chunks", turn, move |outlet| answer::records(records, outlet)).await.map_err(Problem::into_response)?;
-    Ok(stream_of(RECORDS_TYPE, body))
+    plane.records(WireStream::chunks(plane.store.clone(), Arc::clone(&version.table), ranges), "chunks").await
 }
 
 /// What the whole version costs a receiver that has nothing.

@@ -104,6 +104,11 @@ impl Index {
         self.read().locate(id)
     }
 
+    /// Finds a chunk that can be had, if that waits for nobody and no disk; `None` says nothing.
+    pub(crate) fn locate_now(&self, id: &ChunkId) -> Option<ChunkAt> {
+        self.state.try_read().ok()?.locate_now(id)
+    }
+
     /// Returns all entries as they are now.
     pub(crate) fn view(&self) -> View {
         View::of(&self.read())

@@ -8,6 +8,7 @@ use super::covers::Covers;
 use crate::chunk::fields;
 use crate::error::{At, Error, Result};
 use crate::id::ChunkId;
+use crate::map::is_resident;
 use crate::pack::map::Map;
 use crate::store::{ChunkAt, RecordAt};
 
@@ -153,20 +154,21 @@ impl Run {
 
     /// Finds a chunk: the number of its entry, and where the chunk lies.
     pub(super) fn find(&self, id: &ChunkId) -> Result<Option<(usize, ChunkAt)>> {
+        let bucket = self.bucket(id);
+        Ok(search(self.entries(bucket.clone())?, id).map(|(number, at)| (bucket.start + number, at)))
+    }
+
+    /// Finds a chunk if the entries among which it would be are in memory; the outer `None` says nothing.
+    pub(super) fn find_now(&self, id: &ChunkId) -> Option<Option<ChunkAt>> {
+        let bucket = self.bucket(id);
+        let entries = &self.map.bytes()[self.entries_at..][bucket.start * ENTRY_BYTES..bucket.end * ENTRY_BYTES];
+        is_resident(entries).then(|| search(entries, id).map(|(_, at)| at))
+    }
+
+    /// The entries among which that of `id` would be.
+    fn bucket(&self, id: &ChunkId) -> Range<usize> {
         let bucket = bucket_of(id.as_bytes(), self.bits);
-        let start = bucket.checked_sub(1).map_or(0, |before| self.bucket_end(before));
-        let entries = self.entries(start..self.bucket_end(bucket))?;
-        let (mut low, mut high) = (0, entries.len() / ENTRY_BYTES);
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            let entry = &entries[middle * ENTRY_BYTES..][..ENTRY_BYTES];
-            match entry[..32].cmp(id.as_bytes()) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return Ok(Some((start + middle, parse_place(entry)))),
-            }
-        }
-        Ok(None)
+        bucket.checked_sub(1).map_or(0, |before| self.bucket_end(before))..self.bucket_end(bucket)
     }
 
     /// Returns the bytes of entries `range`, brought into memory.
@@ -189,6 +191,21 @@ impl Run {
     fn damaged(&self, why: &str) -> Error {
         Error::damaged(self.path.display().to_string(), why)
     }
+}
+
+/// Finds an id among sorted `entries`.
+fn search(entries: &[u8], id: &ChunkId) -> Option<(usize, ChunkAt)> {
+    let (mut low, mut high) = (0, entries.len() / ENTRY_BYTES);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        let entry = &entries[middle * ENTRY_BYTES..][..ENTRY_BYTES];
+        match entry[..32].cmp(id.as_bytes()) {
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Greater => high = middle,
+            std::cmp::Ordering::Equal => return Some((middle, parse_place(entry))),
+        }
+    }
+    None
 }
 
 /// Brings pages in; where the system cannot do it beforehand they come at the first access.

@@ -91,11 +91,24 @@ impl State {
         Ok(self.entry(id)?.filter(|at| self.counts(at.record)))
     }
 
+    /// Finds a chunk that can be had, in what is in memory; `None` says nothing.
+    pub(super) fn locate_now(&self, id: &ChunkId) -> Option<ChunkAt> {
+        let mut found = self.fresh(id);
+        let mut older = self.runs.iter().rev();
+        while found.is_none() {
+            found = older.next()?.find_now(id)?;
+        }
+        found.filter(|at| self.counts(at.record))
+    }
+
+    fn fresh(&self, id: &ChunkId) -> Option<ChunkAt> {
+        self.memory.places.get(id).or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.places.get(id))).copied()
+    }
+
     /// Finds the newest entry for a chunk, whether it counts or not.
     pub(super) fn entry(&self, id: &ChunkId) -> Result<Option<ChunkAt>> {
-        let fresh = self.memory.places.get(id).or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.places.get(id)));
-        if let Some(at) = fresh {
-            return Ok(Some(*at));
+        if let Some(at) = self.fresh(id) {
+            return Ok(Some(at));
         }
         for run in self.runs.iter().rev() {
             if let Some((_, at)) = run.find(id)? {

@@ -20,7 +20,7 @@ use crate::id::{ChunkId, FileDigest};
 use crate::manifest::file::ManifestFile;
 use crate::manifest::layout::Layout;
 use crate::manifest::recipe;
-use crate::map::ReadOnlyMap;
+use crate::map::{ReadOnlyMap, is_resident};
 
 const MAGIC: [u8; 4] = *b"CNCT";
 const HEADER_BYTES: usize = 80;
@@ -100,6 +100,12 @@ impl ChunkTable {
         let (id, len) = line.split_at(32);
         let len = u32::from_le_bytes(len.try_into().ok()?);
         (len != LEN_UNKNOWN).then_some(ChunkLine { id: ChunkId::from_slice(id)?, len })
+    }
+
+    /// Says whether the lines from `ordinal` on, `count` of them or as many as there are, are in memory.
+    pub(crate) fn is_resident(&self, ordinal: u32, count: usize) -> bool {
+        let start = (HEADER_BYTES + ordinal as usize * LINE_BYTES).min(self.map.len());
+        is_resident(&self.map[start..(start + count * LINE_BYTES).min(self.map.len())])
     }
 
     /// Number of ordinals.

@@ -1,4 +1,4 @@
-//! Packs: files of records; appended while open, mapped and never changed again once sealed (byte layout: docs/formats.md).
+//! Packs: files of records; appended while open, never changed again once sealed, read through maps (byte layout: docs/formats.md).
 
 mod footer;
 pub(crate) mod map;
@@ -68,6 +68,12 @@ fn at_record(path: &Path, offset: u64, error: Error) -> Error {
         Error::TooNew { why, .. } => Error::TooNew { what, why },
         other => other,
     }
+}
+
+/// The bytes that a read of `len` at `offset` takes of a map.
+fn range_of(offset: u64, len: usize) -> Option<std::ops::Range<usize>> {
+    let start = usize::try_from(offset).ok()?;
+    Some(start..start.checked_add(len)?)
 }
 
 /// Reads `len` bytes at `offset` of `file`.

@@ -3,16 +3,20 @@
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use bytes::Bytes;
 
 use super::footer::FooterLine;
+use super::map::Map;
 use super::walk::{Check, walk};
-use super::{PACK_HEADER_BYTES, damaged, encode_header, offset32, parse_header, read_at};
+use super::{PACK_BYTES_MAX, PACK_HEADER_BYTES, damaged, encode_header, offset32, parse_header, range_of, read_at};
 use crate::error::{At, Error, Result};
 use crate::fsx;
+
+/// Bytes of the map: no pack of this format takes more. The addresses cost nothing.
+const MAP_BYTES: usize = PACK_BYTES_MAX as usize;
 
 /// An open pack: one writer at a time (the caller's lock), any number of readers.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub(crate) struct OpenPack {
     sync_failed: AtomicBool,
     /// Nothing may be appended any more: a footer, or bytes of an append that could not be undone, lie behind the tail.
     closed: AtomicBool,
+    /// Made at the first read, with room for all that will be appended; `None` inside when mapping failed: then every read is a positioned one.
+    map: OnceLock<Option<Map>>,
 }
 
 impl OpenPack {
@@ -71,6 +77,7 @@ impl OpenPack {
             syncing: Mutex::new(()),
             sync_failed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            map: OnceLock::new(),
         }
     }
 
@@ -198,12 +205,24 @@ impl OpenPack {
         synced
     }
 
-    /// Reads `len` bytes at `offset`.
+    /// Reads `len` bytes at `offset`: a slice of the map, or by position where a map cannot give it without a fault.
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Bytes> {
-        if offset.checked_add(len as u64).is_none_or(|end| end > self.tail()) {
-            return Err(damaged(&self.path, &format!("it ends before a record at byte {offset} does")));
+        let range = self.range(offset, len);
+        let range = range.ok_or_else(|| damaged(&self.path, &format!("it ends before a record at byte {offset} does")))?;
+        match self.map.get_or_init(|| Map::growing(&self.file, MAP_BYTES).ok()).as_ref().and_then(|map| map.read(range)) {
+            Some(bytes) => Ok(bytes),
+            None => read_at(&self.file, &self.path, offset, len),
         }
-        read_at(&self.file, &self.path, offset, len)
+    }
+
+    /// Returns `len` bytes at `offset` if they are mapped and in memory.
+    pub(crate) fn read_now(&self, offset: u64, len: usize) -> Option<Bytes> {
+        self.map.get()?.as_ref()?.read_now(self.range(offset, len)?)
+    }
+
+    /// The bytes of a read if they lie before the tail: what lies behind it may be cut off again.
+    fn range(&self, offset: u64, len: usize) -> Option<Range<usize>> {
+        range_of(offset, len).filter(|range| range.end as u64 <= self.tail())
     }
 }
 

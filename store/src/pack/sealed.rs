@@ -13,7 +13,7 @@ use super::map::Map;
 use super::open::OpenPack;
 use super::sort::LineSorter;
 use super::walk::{Check, walk};
-use super::{PACK_HEADER_BYTES, damaged, parse_header, read_at};
+use super::{PACK_HEADER_BYTES, damaged, parse_header, range_of, read_at};
 use crate::error::{At, Error, Result};
 use crate::fsx;
 
@@ -95,16 +95,17 @@ impl SealedPack {
 
     /// Reads `len` bytes at `offset`: a slice of the map, or by position where a map cannot give it without a fault.
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Bytes> {
-        let range = usize::try_from(offset).ok().and_then(|start| Some(start..start.checked_add(len)?));
-        let range = range.filter(|range| range.end as u64 <= self.len);
+        let range = range_of(offset, len).filter(|range| range.end as u64 <= self.len);
         let range = range.ok_or_else(|| damaged(&self.path, &format!("it ends before a record at byte {offset} does")))?;
-        if let Some(map) = self.map.get_or_init(|| Map::open(&self.path).ok())
-            && range.end <= map.len()
-            && matches!(map.populate(&range), Ok(true))
-        {
-            return Ok(map.slice(range));
+        match self.map.get_or_init(|| Map::open(&self.path).ok()).as_ref().and_then(|map| map.read(range)) {
+            Some(bytes) => Ok(bytes),
+            None => read_at(&File::open(&self.path).at("open", &self.path)?, &self.path, offset, len),
         }
-        read_at(&File::open(&self.path).at("open", &self.path)?, &self.path, offset, len)
+    }
+
+    /// Returns `len` bytes at `offset` if they are mapped and in memory.
+    pub(crate) fn read_now(&self, offset: u64, len: usize) -> Option<Bytes> {
+        self.map.get()?.as_ref()?.read_now(range_of(offset, len)?)
     }
 
     /// Calls `each` with the lines of records in `range` and returns how many records those are: from the footer, or by walking when that

@@ -69,6 +69,25 @@ impl Pack {
         }
     }
 
+    fn read_now(&self, offset: u64, len: usize) -> Option<Bytes> {
+        match self {
+            Self::Open(pack) => pack.read_now(offset, len),
+            Self::Sealed(pack) => pack.read_now(offset, len),
+        }
+    }
+
+    /// Reads the `len` bytes of the record at `offset`, whose header was checked.
+    pub(crate) fn read_checked(&self, offset: u32, len: usize) -> Result<Bytes> {
+        self.read(u64::from(offset), len).map_err(|error| self.at_record(offset, error))
+    }
+
+    /// Returns the record at `offset` with its checked header if it is good and in memory already.
+    pub(crate) fn record_now(&self, offset: u32) -> Option<(RecordHeader, Bytes)> {
+        let len = RecordHeader::whole_len(&self.read_now(u64::from(offset), RECORD_FIXED_BYTES)?).ok()?;
+        let record = self.read_now(u64::from(offset), len)?;
+        Some((RecordHeader::parse(&record).ok()?, record))
+    }
+
     /// Reads the record at `offset` after checking its header.
     pub(crate) fn read_record(&self, offset: u32) -> Result<Bytes> {
         let read = || {

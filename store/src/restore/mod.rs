@@ -48,7 +48,7 @@ pub use local::stream_local;
 pub use look::Look;
 pub use survey::{Amount, Survey, full_wire_bytes};
 pub use target::{installed, recover};
-pub use wire::WireStream;
+pub use wire::{WireRecord, WireStream};
 
 /// A folder that holds a known version, to take content from; nothing in it is believed unread.
 #[derive(Debug)]
