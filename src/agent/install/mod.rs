@@ -172,7 +172,8 @@ impl<'a> Walk<'a> {
         }
         for source in &resolution.codebases {
             let client = if source == server { client.clone() } else { self.client(source)? };
-            let fetched = self.fetch_from(&client).await;
+            // Boxed: it holds everything that is open.
+            let fetched = Box::pin(self.fetch_from(&client)).await;
             if self.noted(fetched)? {
                 return self.arrive().await.map(Some);
             }
@@ -228,12 +229,11 @@ impl<'a> Walk<'a> {
     async fn fetch_from(&mut self, client: &Client) -> Result<()> {
         let Some(chosen) = &self.chosen else { return Ok(()) };
         self.job.show_fetching(&chosen.version, client.server());
-        let content = match self.content.take() {
-            Some(content) => content,
-            None => {
-                let prepared = self.prepared.take().unwrap_or_else(|| Prepared::begin(self.job, self.record, self.aim));
-                Content::open(self.job, (&chosen.target, self.aim), prepared, self.record, client).await?
-            }
+        let content = if let Some(content) = self.content.take() {
+            content
+        } else {
+            let prepared = self.prepared.take().unwrap_or_else(|| Prepared::begin(self.job, self.record, self.aim));
+            Content::open(self.job, (&chosen.target, self.aim), prepared, self.record, client).await?
         };
         let manifest = chosen.target.manifest;
         self.ask_full_cost(client, manifest).await?;
