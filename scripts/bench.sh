@@ -6,14 +6,14 @@
 #   install  through a site server: curl nginx | zstd -d | tar x             small    a package of 1 KiB: limits
 #   deltas   bytes, building and applying of updates: pairwise diffs         serve    the data plane over TLS: nginx over TLS
 #   back     bytes of updates from two versions back: the best pairwise diff
-#   memory   peak RssAnon of each role on a large package: limits
+#   memory   peak RssAnon of each role on a large package and on one of many files: limits
 #   growth   cost by chunks (10^4 to GROWTH_CHUNKS, default 10^7) and files (10^2 to GROWTH_FILES, default 10^5); draws docs/growth.svg
-# LARGE_BYTES (1 GiB), MEMORY_BYTES (10^9) and SERVE_SECONDS (2, a figure) can be set smaller for a trial; the table names them.
+# LARGE_BYTES (1 GiB), MEMORY_BYTES (10^9), MEMORY_FILES (10^6) and SERVE_SECONDS (2, a figure) can be set smaller for a trial; the table names them.
 # Peers' versions are whatever the system has. What is timed and writes content ends with `sync -f`, on both sides.
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 shopt -s inherit_errexit
-runs=${RUNS:-5}; large_bytes=${LARGE_BYTES:-1073741824}; memory_bytes=${MEMORY_BYTES:-1000000000}; serve_seconds=${SERVE_SECONDS:-2}
+runs=${RUNS:-5}; large_bytes=${LARGE_BYTES:-1073741824}; memory_bytes=${MEMORY_BYTES:-1000000000}; memory_files=${MEMORY_FILES:-1000000}; serve_seconds=${SERVE_SECONDS:-2}
 all=(put again get large install small deltas back serve memory growth)
 parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=("${all[@]}")
 for part in "${parts[@]}"; do
@@ -356,17 +356,10 @@ for role, size in sorted(peak.items()): print(size, role)
 sys.exit(command.returncode)
 P
 }
-memory() {
+# peaks_of WHAT: rows of an update from work/old to work/new, and of putting and getting the old; removes both.
+peaks_of() {
   local size role limit manifest build
   build=$(calc "2^29 / 1e6")
-  "$(program limits)" package "$work/old" "$memory_bytes"; cp -r "$work/old" "$work/new"
-  # A page of new text within the large text, and a few small files, differ.
-  python3 - "$work/new" <<'P'
-import sys, pathlib
-root = pathlib.Path(sys.argv[1]); large = root / "large.txt"; text = large.read_bytes(); middle = len(text) // 2
-large.write_bytes(text[:middle] + b"what is new in this version\n" * 40 + text[middle:])
-for path in sorted(root.glob("part-*/*"))[::50]: path.write_bytes(path.read_bytes() + b"changed")
-P
   peaks "$consign" demo "$work/old" "$work/new" --json >"$work/peaks"
   rm -rf "$work/new"
   peaks "$consign" store put "$work/s" "$work/old" --json >>"$work/peaks"
@@ -378,9 +371,39 @@ P
       "store put") limit="256 ≤ 1.00 (3)" ;; "store get") limit="64 ≤ 1.00 (3)" ;; "store patch") limit="$build ≤ 1.00 (4)" ;;
       *) continue ;;
     esac
-    row "memory of $role, $memory_bytes bytes" "$(calc "$size / 1e6")" limit "${limit%% *}" MB "${limit#* }"
+    row "memory of $role, $1" "$(calc "$size / 1e6")" limit "${limit%% *}" MB "${limit#* }"
   done <"$work/peaks"
   rm -rf "$work/s" "$work/out"
+}
+# tiny_files FOLDER COUNT: files of 100 bytes, a thousand to a folder.
+tiny_files() {
+  python3 - "$@" <<'P'
+import os, random, sys
+root, count, dice = sys.argv[1], int(sys.argv[2]), random.Random(7)
+for number in range(count):
+    folder = os.path.join(root, "folder-%04d" % (number // 1000))
+    if number % 1000 == 0: os.makedirs(folder)
+    with open(os.path.join(folder, "file-%04d.txt" % (number % 1000)), "w") as out: out.write(dice.randbytes(50).hex())
+P
+}
+memory() {
+  local path
+  "$(program limits)" package "$work/old" "$memory_bytes"; cp -r "$work/old" "$work/new"
+  # A page of new text within the large text, and a few small files, differ.
+  python3 - "$work/new" <<'P'
+import sys, pathlib
+root = pathlib.Path(sys.argv[1]); large = root / "large.txt"; text = large.read_bytes(); middle = len(text) // 2
+large.write_bytes(text[:middle] + b"what is new in this version\n" * 40 + text[middle:])
+for path in sorted(root.glob("part-*/*"))[::50]: path.write_bytes(path.read_bytes() + b"changed")
+P
+  peaks_of "$memory_bytes bytes"
+  # Linked, to save room; the few files that differ are files of their own.
+  tiny_files "$work/old" "$memory_files"; cp -al "$work/old" "$work/new"
+  for path in "$work"/new/folder-*7/file-0001.txt "$work"/new/folder-0000/file-000[0-9].txt; do
+    [[ -f $path ]] || continue
+    { cat "$path"; echo changed; } >"$work/changed"; mv "$work/changed" "$path"
+  done
+  peaks_of "$memory_files files of 100 bytes"
 }
 
 failed=(); load_before=$(cut -d' ' -f1 /proc/loadavg)

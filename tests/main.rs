@@ -31,6 +31,8 @@ mod large;
 #[cfg(test)]
 mod layering;
 #[cfg(test)]
+mod many_files;
+#[cfg(test)]
 mod power;
 #[cfg(test)]
 mod publish;

@@ -55,10 +55,10 @@ impl PlatformCheck {
 
 /// Refuses names that fold to the same.
 fn twins<'a>(folder: &str, count: u32, name: &dyn Fn(u32) -> &'a str, spill: &Path) -> Result<()> {
-    let folded = Keyed::of((0..count).map(|at| (short_hash(&fold(name(at))), at)), spill)?;
+    let hashes = Keyed::of((0..count).map(|at| (short_hash(&fold(name(at))), at)), spill)?;
     let (mut same, mut last) = (Vec::new(), None);
     // Equal short hashes lie together; the names themselves decide.
-    for (hash, b) in folded.pairs() {
+    for (hash, b) in hashes.pairs() {
         if last.replace(hash) != Some(hash) {
             same.clear();
         }
