@@ -133,15 +133,17 @@ impl Recording {
     fn open(&mut self, call: &Call) {
         let Some(path) = self.path(call, Some(0), 1) else { return };
         if call.has(2, "O_CREAT") && !self.inodes.contains_key(&path) {
-            self.make(call, Some(path), Kind::File, mode(call, 3));
+            self.make(call, Some(path.clone()), Kind::File, mode(call, 3));
         } else if call.has(2, "O_TRUNC")
             && let Some(&inode) = self.inodes.get(&path)
             && self.lengths.get(&inode).is_some_and(|len| *len > 0)
         {
             self.length(call, Some(inode), 0);
         }
-        assert!(!call.has(2, "O_APPEND"), "{call:?}");
-        self.places.insert(call.returned, 0);
+        // Nobody else writes to what is appended to, so its end is where it was when it was opened.
+        let end = || self.inodes.get(&path).and_then(|inode| self.lengths.get(inode)).copied().unwrap_or(0);
+        let at = if call.has(2, "O_APPEND") { end() } else { 0 };
+        self.places.insert(call.returned, at);
     }
 
     fn write_on(&mut self, call: &Call) {
