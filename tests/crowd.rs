@@ -28,7 +28,7 @@ fn nobody_fails_and_the_server_stays_small() {
     let before = fleet.servers[0].memory_bytes();
     let done = runtime.block_on(crowd.download(fleet.servers[0].pid())).expect("downloads");
     assert!(done.failed.is_empty(), "{:?}", done.failed);
-    assert_eq!(done.ends.len(), AGENTS, "after {} retries", done.retries);
+    assert_eq!(done.ends.len(), AGENTS, "after {} retries, fairness {}", done.retries, done.fairness());
     assert!(done.bytes_each > 6 << 20, "{}", done.bytes_each);
     let grown = done.server_bytes_max.saturating_sub(before);
     assert!(grown < GROWTH_BYTES_MAX, "{grown} bytes for {AGENTS} agents, of {}", done.server_bytes_max);

@@ -123,7 +123,9 @@ impl Crowd {
                 start.wait().await;
                 let begun = Instant::now();
                 let back_off = |attempt: u32| Duration::from_secs(1 << attempt.min(4));
-                let count = |_: &consign::net::retry::Wait<'_>| drop(retries.fetch_add(1, Ordering::Relaxed));
+                let count = |_: &consign::net::retry::Wait<'_>| {
+                    retries.fetch_add(1, Ordering::Relaxed);
+                };
                 let download = |_| asked.download(&client, &progress[number]);
                 with_back_off(ATTEMPTS_MAX, back_off, count, download).await.map(|()| begun.elapsed())
             });

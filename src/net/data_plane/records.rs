@@ -20,6 +20,9 @@ const STEPS_MAX: usize = 8;
 /// KiB of records that were made for one answer each and wait for sockets, together.
 const MADE_KIB_MAX: u32 = 16 << 10;
 
+/// Bytes that an answer of several records sends before the others have their turn.
+const TURN_BYTES: usize = 256 << 10;
+
 /// What the answers of records share. An answer holds neither a thread nor content while its receiver is slow, but for what was made for it alone.
 #[derive(Debug)]
 pub(super) struct Steps {
@@ -60,13 +63,19 @@ impl Steps {
         if records.is_over() {
             return Ok(Body::from(first));
         }
-        Ok(Body::from_stream(unfold(Some((self, Some(first), records)), move |state| async move {
-            let (steps, first, records) = state?;
-            if let Some(first) = first {
-                return Some((Ok(first), Some((steps, None, records))));
+        Ok(Body::from_stream(unfold(Some((self, first, records)), move |state| async move {
+            let (steps, mut left, records) = state?;
+            // A fast receiver takes megabytes before its socket is full; others are waiting.
+            tokio::task::yield_now().await;
+            if !left.is_empty() {
+                let part = left.split_to(left.len().min(TURN_BYTES));
+                return Some((Ok(part), Some((steps, left, records))));
             }
             match steps.next(records, what).await {
-                Ok((Some(record), records)) => Some((Ok(record), Some((steps, None, records)))),
+                Ok((Some(mut record), records)) => {
+                    let part = record.split_to(record.len().min(TURN_BYTES));
+                    Some((Ok(part), Some((steps, record, records))))
+                }
                 Ok((None, _)) => None,
                 Err(error) => {
                     tracing::error!(what, %error, "an answer could not be completed");

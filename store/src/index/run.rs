@@ -87,6 +87,10 @@ impl RunHead {
     }
 }
 
+/// The answer lies in pages that are not in memory.
+#[derive(Debug)]
+pub(super) struct Cold;
+
 /// An opened run.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -158,11 +162,11 @@ impl Run {
         Ok(search(self.entries(bucket.clone())?, id).map(|(number, at)| (bucket.start + number, at)))
     }
 
-    /// Finds a chunk if the entries among which it would be are in memory; the outer `None` says nothing.
-    pub(super) fn find_now(&self, id: &ChunkId) -> Option<Option<ChunkAt>> {
+    /// Finds a chunk if the entries among which it would be are in memory.
+    pub(super) fn find_now(&self, id: &ChunkId) -> Result<Option<ChunkAt>, Cold> {
         let bucket = self.bucket(id);
         let entries = &self.map.bytes()[self.entries_at..][bucket.start * ENTRY_BYTES..bucket.end * ENTRY_BYTES];
-        is_resident(entries).then(|| search(entries, id).map(|(_, at)| at))
+        if is_resident(entries) { Ok(search(entries, id).map(|(_, at)| at)) } else { Err(Cold) }
     }
 
     /// The entries among which that of `id` would be.

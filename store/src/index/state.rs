@@ -96,7 +96,7 @@ impl State {
         let mut found = self.fresh(id);
         let mut older = self.runs.iter().rev();
         while found.is_none() {
-            found = older.next()?.find_now(id)?;
+            found = older.next()?.find_now(id).ok()?;
         }
         found.filter(|at| self.counts(at.record))
     }
