@@ -4,7 +4,6 @@
 #   put      a folder into a new store: restic, tar | zstd; stored bytes     again    the same again: rsync -an; FastCDC and BLAKE3
 #   get      a folder out of a store: zstd -d | tar x                        large    one large file: the slowest stage's limit
 #   install  through a site server: curl nginx | zstd -d | tar x             small    a package of 1 KiB: limits
-<<<<<<< HEAD
 #   deltas   bytes, building and applying of updates: pairwise diffs         serve    the data plane, over TLS and without: nginx
 #   back     bytes of updates from two versions back: the best pairwise diff      packed   bytes of updates of packages that are one archive
 #   apart    bytes of an update to something that has nothing in common           links    updates over 100 Mbit/s and over open loopback
@@ -15,23 +14,12 @@
 # get, install and cold also or only work in BENCH_DISK (default: the target folder), which should lie on a disk.
 # LARGE_BYTES (1 GiB), CROWD_AGENTS (1000), CROWD_BYTES (8 MiB), MEMORY_BYTES (10^9), MEMORY_FILES (10^6) and SERVE_SECONDS (2, a figure) can be set
 # smaller for a trial; the table names them.
-=======
-#   deltas   bytes, building and applying of updates: pairwise diffs         serve    the data plane over TLS: nginx over TLS
-#   back     bytes of updates from two versions back: the best pairwise diff
-#   memory   peak RssAnon of each role on a large package and on one of many files: limits
-#   growth   cost by chunks (10^4 to GROWTH_CHUNKS, default 10^7) and files (10^2 to GROWTH_FILES, default 10^5); draws docs/growth.svg
-# LARGE_BYTES (1 GiB), MEMORY_BYTES (10^9), MEMORY_FILES (10^6) and SERVE_SECONDS (2, a figure) can be set smaller for a trial; the table names them.
->>>>>>> million
 # Peers' versions are whatever the system has. What is timed and writes content ends with `sync -f`, on both sides.
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 shopt -s inherit_errexit
 runs=${RUNS:-5}; large_bytes=${LARGE_BYTES:-1073741824}; memory_bytes=${MEMORY_BYTES:-1000000000}; memory_files=${MEMORY_FILES:-1000000}; serve_seconds=${SERVE_SECONDS:-2}
-<<<<<<< HEAD
 all=(put again get large install small deltas back packed apart links serve cold crowd memory growth)
-=======
-all=(put again get large install small deltas back serve memory growth)
->>>>>>> million
 parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=("${all[@]}")
 for part in "${parts[@]}"; do
   [[ " ${all[*]} " == *" $part "* ]] || { echo "unknown part: $part (there are: ${all[*]})" >&2; exit 2; }
