@@ -43,9 +43,6 @@ pub struct Patch {
     out: PathBuf,
 }
 
-/// By how much the worker stands back.
-const BEHIND_OTHERS: i32 = 10;
-
 /// What `store plan` answers: a contract.
 #[derive(Debug, Serialize)]
 struct PlanAnswer {
@@ -109,8 +106,6 @@ fn manifest(store: &Store, id: ManifestId, scratch: &Path) -> Result<ManifestFil
 
 /// Runs `store patch`: patches into files named by their digests, and their list, `set.json`, last.
 pub fn patch(patch: &Patch, output: &Output) -> Result<(), CliError> {
-    // Whatever else the machine does is waited for sooner.
-    let _ = rustix::process::nice(BEHIND_OTHERS);
     let store = Store::open_read_only(&patch.store)?;
     let scratch = tempfile::tempdir().map_err(|e| CliError::io("create a folder in", &std::env::temp_dir(), &e))?;
     let (base, target) = (manifest(&store, patch.base, scratch.path())?, manifest(&store, patch.target, scratch.path())?);
