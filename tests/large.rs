@@ -16,6 +16,9 @@ const IMAGE_BYTES: u64 = 300 * MIB;
 const WIRE_BYTES_MAX: u64 = 300_000;
 /// Most memory for building patches.
 const BUILD_BYTES_MAX: u64 = 512 * MIB;
+/// Most memory of an agent that applies two patches at once: less than the 128 MB that a role may have, and less than is kept where what was
+/// freed does not go back to the system.
+const AGENT_BYTES_MAX: u64 = 96 * MIB;
 
 /// Writes a file with stretches of noise between holes; in the second version all that is behind the first few bytes has moved, and bytes
 /// here and there are others.
@@ -48,11 +51,12 @@ fn n3_n4_a_large_file_is_updated_by_little_though_the_agent_is_killed() {
     fleet.start_agent(0);
     image(&source.join("image.bin"), 2);
     fleet.admin(&["package", "refresh", "images", "--wait"]).ok();
-    let (mut build_bytes, mut killed) = (0, false);
+    let (mut build_bytes, mut agent_bytes, mut killed) = (0, 0, false);
     let staged = fleet.path(".installed.consign-staging/tree/0");
     let seen = until("the agent to have the version in place", || {
         let memory = fleet.hub.children().into_iter().filter_map(memory_of);
         build_bytes = memory.fold(build_bytes, u64::max);
+        agent_bytes = memory_of(fleet.agents[0].pid()).into_iter().fold(agent_bytes, u64::max);
         // Some parts are made then, and some are not.
         if !killed && fs::metadata(&staged).is_ok_and(|staged| staged.len() > 100 * MIB) {
             fleet.agents[0].kill();
@@ -66,5 +70,6 @@ fn n3_n4_a_large_file_is_updated_by_little_though_the_agent_is_killed() {
     let wire = seen["cost"]["wire_bytes"].as_u64().expect("a number");
     assert!(killed && wire < WIRE_BYTES_MAX, "killed: {killed}, {}", seen["cost"]);
     assert!((MIB..BUILD_BYTES_MAX).contains(&build_bytes), "{build_bytes} bytes of memory for building");
+    assert!((MIB..AGENT_BYTES_MAX).contains(&agent_bytes), "{agent_bytes} bytes of memory of the agent");
     assert!(fs::metadata(dest.join("image.bin")).expect("there").size() > IMAGE_BYTES);
 }

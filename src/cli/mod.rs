@@ -108,6 +108,7 @@ pub struct Context {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    consign_store::map_large_buffers();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(refusal) => return refuse_usage(&refusal),

@@ -22,4 +22,5 @@ pub mod upkeep;
 
 pub use error::{Error, Result};
 pub use id::{ChunkId, FileDigest, ManifestId};
+pub use map::map_large_buffers;
 pub use store::Store;

@@ -1,10 +1,30 @@
-//! The one place that maps a private file of ours for reading.
+//! Maps of this process: private files of ours for reading, and memory for large buffers.
 
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
 
 use memmap2::Mmap;
+
+/// Buffers from this many bytes on lie in maps of their own.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const LARGE_BUFFER_BYTES: libc::c_int = 1 << 20;
+
+/// Has each buffer of 1 MiB and more lie in a map of its own, which goes back to the system when the buffer is dropped: what a role holds is
+/// then what it uses now. Call it before threads are started.
+///
+/// glibc does so only until the first such buffer is dropped: from then on it keeps buffers of that size, up to 32 MiB, in the heaps
+/// of its threads, which grow with every thread that ever made one (mallopt(3), `M_MMAP_THRESHOLD`). Other allocators are left as they are.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "the allocator is told from which size on it maps")]
+pub fn map_large_buffers() {
+    // SAFETY: mallopt takes two numbers and has no other precondition. If it refuses, memory is only kept longer.
+    let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES) };
+}
+
+/// Does nothing: this system's allocator is left as it is.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn map_large_buffers() {}
 
 /// Pages looked at in one call: 4 MiB of small ones.
 #[cfg(target_os = "linux")]
