@@ -1,7 +1,12 @@
 //! Which stretches of the target are made from which stretches of the base.
 
+use std::cell::OnceCell;
+
+use super::format::BaseRef;
 use super::matcher::{KEY_BYTES, Matcher, common_prefix, equal_bytes, resemblance};
 use super::window::Cover;
+use crate::id::FileDigest;
+use crate::manifest::recipe;
 
 /// Bytes ahead over which the present alignment is judged.
 const JUDGE_BYTES: usize = 32;
@@ -25,18 +30,41 @@ struct Anchor {
     base: usize,
 }
 
+/// Content that patches are made of, with what is worked out of it once: several patches may share it.
+pub(super) struct Base<'a> {
+    pub(super) bytes: &'a [u8],
+    /// The start against the start costs nothing to try: files that changed little never need the index.
+    matcher: OnceCell<Matcher>,
+    digest: OnceCell<FileDigest>,
+}
+
+impl<'a> Base<'a> {
+    /// Takes `bytes` as base.
+    pub(super) fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, matcher: OnceCell::new(), digest: OnceCell::new() }
+    }
+
+    /// What a patch says of it.
+    pub(super) fn named(&self) -> BaseRef {
+        let digest = *self.digest.get_or_init(|| recipe::of_bytes(self.bytes).digest);
+        BaseRef { digest, len: self.bytes.len() as u64 }
+    }
+
+    fn matcher(&self) -> &Matcher {
+        self.matcher.get_or_init(|| Matcher::new(self.bytes))
+    }
+}
+
 /// Finds covers: in order, without overlap, each within both.
-pub(super) fn find<'a>(base: &'a [u8], target: &'a [u8]) -> impl Iterator<Item = Cover> + 'a {
-    let mut covers = Covers { base, target, anchors: Anchors::new(base, target).peekable(), back: 0 };
+pub(super) fn find<'a>(base: &'a Base<'a>, target: &'a [u8]) -> impl Iterator<Item = Cover> + 'a {
+    let mut covers = Covers { base: base.bytes, target, anchors: Anchors::new(base, target).peekable(), back: 0 };
     std::iter::from_fn(move || covers.next())
 }
 
 /// Finds the places where the alignment changes, one after the other.
 struct Anchors<'a> {
-    base: &'a [u8],
+    base: &'a Base<'a>,
     target: &'a [u8],
-    /// The start against the start costs nothing to try: files that changed little never need the index.
-    matcher: std::cell::OnceCell<Matcher<'a>>,
     recent: [isize; RECENT],
     misses: usize,
     at: usize,
@@ -44,9 +72,9 @@ struct Anchors<'a> {
 }
 
 impl<'a> Anchors<'a> {
-    fn new(base: &'a [u8], target: &'a [u8]) -> Self {
-        let empty = base.is_empty() || target.is_empty();
-        Self { base, target, matcher: std::cell::OnceCell::new(), recent: [0; RECENT], misses: 0, at: 0, begun: empty }
+    fn new(base: &'a Base<'a>, target: &'a [u8]) -> Self {
+        let empty = base.bytes.is_empty() || target.is_empty();
+        Self { base, target, recent: [0; RECENT], misses: 0, at: 0, begun: empty }
     }
 }
 
@@ -57,7 +85,7 @@ impl Iterator for Anchors<'_> {
         if !std::mem::replace(&mut self.begun, true) {
             return Some(Anchor { target: 0, base: 0 });
         }
-        let (base, target) = (self.base, self.target);
+        let (base, target) = (self.base.bytes, self.target);
         if base.is_empty() {
             return None;
         }
@@ -78,8 +106,7 @@ impl Iterator for Anchors<'_> {
                 }
                 present = resemblance(&base[here..], &target[at..]);
             }
-            let matcher = self.matcher.get_or_init(|| Matcher::new(base));
-            if let Some(found) = better(matcher, base, target, at, &self.recent, present + GAIN_MIN) {
+            if let Some(found) = better(self.base.matcher(), base, target, at, &self.recent, present + GAIN_MIN) {
                 let shift = found.cast_signed() - at.cast_signed();
                 let place = self.recent.iter().position(|&known| known == shift).unwrap_or(RECENT - 1);
                 self.recent.copy_within(..place, 1);
@@ -104,7 +131,7 @@ fn stays_good(base: &[u8], target: &[u8]) -> bool {
 }
 
 /// Finds a place of the base that scores above `floor`: by recent alignments, then by the index.
-fn better(matcher: &Matcher<'_>, base: &[u8], target: &[u8], at: usize, recent: &[isize], floor: i64) -> Option<usize> {
+fn better(matcher: &Matcher, base: &[u8], target: &[u8], at: usize, recent: &[isize], floor: i64) -> Option<usize> {
     let mut best = None;
     let mut floor = floor;
     for &shift in &recent[1..] {
@@ -115,7 +142,7 @@ fn better(matcher: &Matcher<'_>, base: &[u8], target: &[u8], at: usize, recent: 
             best = Some(place);
         }
     }
-    matcher.best(target, at, floor + FAR_GAIN_MIN).map(|(place, _)| place).or(best)
+    matcher.best(base, target, at, floor + FAR_GAIN_MIN).map(|(place, _)| place).or(best)
 }
 
 /// Extends anchors in both directions as far as it pays, and settles overlaps.

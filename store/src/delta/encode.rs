@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::coder::Encoder;
-use super::covers;
+use super::covers::{self, Base};
 use super::format::{BASES_MAX, BaseRef, Frame, Header, Limits, WINDOW_BYTES};
 use super::window::{Bases, Cover, Literals, Model, PAD};
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ pub fn encode_known(header: &Header, bases: &[&[u8]], target: &[u8], limits: &Li
         several => Cow::Owned(several.concat()),
     };
     let mut out = Vec::new();
-    encode_into(header, &joined, target, &mut |bytes| {
+    encode_into(header, &Base::of(&joined), target, &mut |bytes| {
         out.extend_from_slice(bytes);
         Ok(())
     })
@@ -60,19 +60,19 @@ pub fn encode_known(header: &Header, bases: &[&[u8]], target: &[u8], limits: &Li
 }
 
 /// Builds a patch of one base and gives it to `sink` as it is made; returns how many decisions whoever applies it has to decode.
-pub(super) fn encode_one(base: &[u8], target: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
-    let named = BaseRef { digest: recipe::of_bytes(base).digest, len: base.len() as u64 };
-    let header = Header { target: recipe::of_bytes(target).digest, target_len: target.len() as u64, bases: vec![named] };
+pub(super) fn encode_one(base: &Base<'_>, target: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+    let named = vec![base.named()];
+    let header = Header { target: recipe::of_bytes(target).digest, target_len: target.len() as u64, bases: named };
     Limits::default().check(&header)?;
     encode_into(&header, base, target, sink)
 }
 
 /// Builds the patch window by window: no more is held of it, or of what is known of likeness.
-fn encode_into(header: &Header, joined: &[u8], target: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
-    let mut covers = join_close(covers::find(joined, target)).peekable();
+fn encode_into(header: &Header, base: &Base<'_>, target: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+    let mut covers = join_close(covers::find(base, target)).peekable();
     sink(&header.encode())?;
     let mut model = Model::new(header.target_len);
-    let mut held = Held(joined);
+    let mut held = Held(base.bytes);
     let mut own = Vec::new();
     let (mut start, mut decisions) = (0, 0);
     for window in target.chunks(WINDOW_BYTES) {

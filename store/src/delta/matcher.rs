@@ -13,17 +13,16 @@ const SLACK: i64 = 16;
 
 /// An index of a base: chains of the places with equal hash, newest first.
 #[derive(Debug)]
-pub(super) struct Matcher<'a> {
-    base: &'a [u8],
+pub(super) struct Matcher {
     heads: Vec<u32>,
     older: Vec<u32>,
     shift: u32,
     step: usize,
 }
 
-impl<'a> Matcher<'a> {
+impl Matcher {
     /// Indexes `base`, at most 2^40 bytes: at most 3 bytes of memory for each of its bytes, and at most [`INDEX_BYTES_MAX`].
-    pub(super) fn new(base: &'a [u8]) -> Self {
+    pub(super) fn new(base: &[u8]) -> Self {
         let mut step = 2;
         while base.len() / step * 6 > INDEX_BYTES_MAX {
             step *= 2;
@@ -31,7 +30,7 @@ impl<'a> Matcher<'a> {
         let places = base.len() / step;
         // Between a quarter and a half as many heads as places: 1 to 2 bytes a place, and 4 for its chain.
         let bits = (places / 2).max(1).ilog2().max(8);
-        let mut matcher = Self { base, heads: vec![0; 1 << bits], older: vec![0; places + 1], shift: 64 - bits, step };
+        let mut matcher = Self { heads: vec![0; 1 << bits], older: vec![0; places + 1], shift: 64 - bits, step };
         let mut last = None;
         for (number, at) in (0..(base.len() + 1).saturating_sub(KEY_BYTES)).step_by(step).enumerate() {
             let key = key(base, at);
@@ -51,8 +50,8 @@ impl<'a> Matcher<'a> {
         (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
     }
 
-    /// Finds the place of the base that `target[at..]` resembles best, and its score, if any scores above `floor`.
-    pub(super) fn best(&self, target: &[u8], at: usize, floor: i64) -> Option<(usize, i64)> {
+    /// Finds the place of `base`, which was indexed, that `target[at..]` resembles best, and its score, if any scores above `floor`.
+    pub(super) fn best(&self, base: &[u8], target: &[u8], at: usize, floor: i64) -> Option<(usize, i64)> {
         if at + KEY_BYTES > target.len() {
             return None;
         }
@@ -66,8 +65,8 @@ impl<'a> Matcher<'a> {
             }
             let number = next as usize - 1;
             let place = number * self.step;
-            if key(self.base, place) == wanted {
-                let score = resemblance(&self.base[place..], &target[at..]);
+            if key(base, place) == wanted {
+                let score = resemblance(&base[place..], &target[at..]);
                 if score > top {
                     top = score;
                     best = Some((place, score));

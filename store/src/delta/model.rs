@@ -120,26 +120,21 @@ impl<const N: usize> Mixer<N> {
         Self { weights: vec![[share + share / 2; N]; sets], rate }
     }
 
-    /// Codes `bit` with the slots `at` of `slots`.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the innermost step of the coder: a struct for its arguments would be built once a bit"
-    )]
+    /// Codes `bit` with `slots`, which learn it.
     #[inline]
     pub(super) fn code<C: Coder>(
         &mut self,
         coder: &mut C,
         tables: &Logistic,
         set: usize,
-        slots: &mut [Slot],
-        at: &[usize; N],
+        slots: &mut [Slot; N],
         bit: bool,
         uses_max: u32,
     ) -> bool {
         // Plain loops here and below: `map` over an array is left as a call, once a bit.
         let mut logits = [0; N];
-        for (logit, &at) in logits.iter_mut().zip(at) {
-            *logit = tables.stretch(slots[at].one());
+        for (logit, slot) in logits.iter_mut().zip(&*slots) {
+            *logit = tables.stretch(slot.one());
         }
         let weights = &mut self.weights[set];
         let dot: i64 = logits.iter().zip(weights.iter()).map(|(&logit, &weight)| i64::from(logit) * i64::from(weight)).sum();
@@ -149,18 +144,25 @@ impl<const N: usize> Mixer<N> {
         for (weight, logit) in weights.iter_mut().zip(logits) {
             *weight = (*weight + ((logit * miss) >> 16) * self.rate / 16).clamp(-(8 << WEIGHT_BITS), 8 << WEIGHT_BITS);
         }
-        for &at in at {
-            slots[at].learn(bit, uses_max);
+        for slot in slots {
+            slot.learn(bit, uses_max);
         }
         bit
     }
 }
 
-/// Codes whole bytes in `N` contexts, the last of which may be a guess, bit by bit, highest first.
+/// The slots of one half of a byte in one context: together in a line of the cache, so that four decisions wait for memory once.
+#[derive(Debug, Clone)]
+#[repr(align(64))]
+struct Line([Slot; 16]);
+
+/// Codes whole bytes in `N` contexts, and a guess if there is one, bit by bit, highest first.
 #[derive(Debug)]
 pub(super) struct ByteModel<const N: usize> {
-    slots: Vec<Slot>,
+    lines: Vec<Line>,
     shift: u32,
+    /// By how far a guess is trusted, and what it says.
+    guesses: [Slot; 2 * TRUSTS],
     mixer: Mixer<N>,
     uses_max: u32,
 }
@@ -168,8 +170,14 @@ pub(super) struct ByteModel<const N: usize> {
 impl<const N: usize> ByteModel<N> {
     /// Makes a model with 2^`bits` slots and `sets` sets of weights.
     pub(super) fn new(bits: u32, sets: usize, uses_max: u32) -> Self {
-        let slots = vec![Slot::NEW; (1 << bits) + 2 * TRUSTS];
-        Self { slots, shift: 64 - bits, mixer: Mixer::new(sets * 256, 24), uses_max }
+        let bits = bits - 4;
+        Self {
+            lines: vec![Line([Slot::NEW; 16]); 1 << bits],
+            shift: 64 - bits,
+            guesses: [Slot::NEW; 2 * TRUSTS],
+            mixer: Mixer::new(sets * 256, 24),
+            uses_max,
+        }
     }
 
     /// Codes `byte` in `contexts` (any numbers; the position in the array tells them apart) with the weights `set`.
@@ -188,24 +196,38 @@ impl<const N: usize> ByteModel<N> {
         byte: u8,
     ) -> u8 {
         let mut node = 1_usize;
-        let mut seeds = [0; N];
-        for (index, seed) in seeds.iter_mut().enumerate() {
-            *seed = hash(contexts[index] ^ (index as u64 + 1) << 56);
-        }
-        for place in (0..8).rev() {
-            let mut at = [0; N];
-            for (at, seed) in at.iter_mut().zip(seeds) {
-                *at = ((seed ^ node as u64).wrapping_mul(MULTIPLIER) >> self.shift) as usize;
+        for half in 0..2 {
+            let mut lines = [0; N];
+            for (index, line) in lines.iter_mut().enumerate() {
+                let context = contexts[index] ^ (index as u64 + 1) << 56;
+                *line = (hash(context).wrapping_add(node as u64).wrapping_mul(MULTIPLIER) >> self.shift) as usize;
             }
-            if let Some((trust, guess)) = guess {
-                // A guess that was wrong in a higher bit is none.
-                let right = usize::from(guess) >> (place + 1) | 1 << (7 - place) == node;
-                let trust = if right { trust } else { 0 };
-                at[N - 1] = (1 << (64 - self.shift)) + 2 * trust + usize::from(guess >> place & 1);
+            let mut within = 1_usize;
+            for place in (0..4).rev() {
+                let place = place + 4 * (1 - half);
+                let mut slots = [Slot::NEW; N];
+                for (slot, line) in slots.iter_mut().zip(lines) {
+                    *slot = self.lines[line].0[within];
+                }
+                let mut at_guess = 0;
+                if let Some((trust, guess)) = guess {
+                    // A guess that was wrong in a higher bit is none.
+                    let right = usize::from(guess) >> (place + 1) | 1 << (7 - place) == node;
+                    let trust = if right { trust } else { 0 };
+                    at_guess = 2 * trust + usize::from(guess >> place & 1);
+                    slots[N - 1] = self.guesses[at_guess];
+                }
+                let bit = byte >> place & 1 == 1;
+                let bit = self.mixer.code(coder, tables, set * 256 + node, &mut slots, bit, self.uses_max);
+                for (slot, line) in slots.into_iter().zip(lines) {
+                    self.lines[line].0[within] = slot;
+                }
+                if guess.is_some() {
+                    self.guesses[at_guess] = slots[N - 1];
+                }
+                node = node << 1 | usize::from(bit);
+                within = within << 1 | usize::from(bit);
             }
-            let bit = byte >> place & 1 == 1;
-            let bit = self.mixer.code(coder, tables, set * 256 + node, &mut self.slots, &at, bit, self.uses_max);
-            node = node << 1 | usize::from(bit);
         }
         node as u8
     }

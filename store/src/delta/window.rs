@@ -19,8 +19,9 @@ const QUIET_BYTES: usize = 64;
 const RUN_BYTES: usize = 32;
 /// Doublings of a run.
 const RUN_LEVELS: usize = 8;
-/// Probability in 65536ths below which a change is told by one slot alone.
-const SETTLED: u16 = 48;
+/// Probability in 65536ths below which a change is told by one slot alone: at a twelfth of it, patches of four real packages are 0.2 to 5 %
+/// smaller, and take a third longer to apply.
+const SETTLED: u16 = 600;
 /// Uses after which a flag's slot learns no slower.
 const FLAG_USES_MAX: u32 = 1000;
 /// Shifts that are remembered.
@@ -329,14 +330,22 @@ impl Model {
         let before = u64::from(spot.before);
         let old = u64::from(spot.old);
         let third = u64::from(padded[PAD + at - 3]);
-        let slots = [
+        let places = [
             first,
             place_of(2, (since << 4 | outlook) as u64 | (before >> 8) << 12),
             place_of(3, before | third << 16 | (old >> 24) << 24),
             place_of(4, (old & 0xff) | (before >> 8) << 8 | (old >> 24) << 16 | (outlook as u64) << 24),
         ];
         let set = outlook * 4 + since.min(12) / 4;
-        self.flag_mixer.code(coder, &self.tables, set, &mut self.flags, &slots, changed, FLAG_USES_MAX)
+        let mut slots = [Slot::NEW; 4];
+        for (slot, &place) in slots.iter_mut().zip(&places) {
+            *slot = self.flags[place];
+        }
+        let changed = self.flag_mixer.code(coder, &self.tables, set, &mut slots, changed, FLAG_USES_MAX);
+        for (slot, place) in slots.into_iter().zip(places) {
+            self.flags[place] = slot;
+        }
+        changed
     }
 
     fn field<C: Coder>(&mut self, coder: &mut C, spot: &Spot, new: u32) -> u32 {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::super::covers::Base;
 use super::super::encode::encode_one;
 use super::super::view::{ViewWriter, Views};
 use super::find::{Stream, streams, zip_header_len};
@@ -33,14 +34,20 @@ pub(in crate::delta) type PatchSink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>
 ///
 /// # Errors
 /// I/O on `views`, what `sink` returns.
-pub(in crate::delta) fn encode_joined(base: &[u8], target: &[u8], views: &Views, sink: PatchSink<'_>) -> Result<ApplyCost> {
+pub(in crate::delta) fn encode_joined(base: &Base<'_>, target: &[u8], views: &Views, sink: PatchSink<'_>) -> Result<ApplyCost> {
     encode_nested(base, target, DEPTH_MAX, views, sink)
 }
 
 /// Builds a patch that sees through deflate at most `depth` times.
-pub(super) fn encode_nested(base: &[u8], target: &[u8], depth: usize, views: &Views, sink: PatchSink<'_>) -> Result<ApplyCost> {
-    match (depth > 0).then(|| Unfolding::of(base, target)).flatten() {
-        Some(unfolding) => unfolding.encode(base, target, depth - 1, views, sink),
+pub(super) fn encode_nested(
+    base: &Base<'_>,
+    target: &[u8],
+    depth: usize,
+    views: &Views,
+    sink: PatchSink<'_>,
+) -> Result<ApplyCost> {
+    match (depth > 0).then(|| Unfolding::of(base.bytes, target)).flatten() {
+        Some(unfolding) => unfolding.encode(base.bytes, target, depth - 1, views, sink),
         None => encode_one(base, target, sink).map(|decisions| ApplyCost { decisions, folded_bytes: 0 }),
     }
 }
@@ -107,7 +114,7 @@ impl Unfolding {
         let plain = self.targets.iter().map(|(_, made)| if let Made::Folded { plain, .. } = made { *plain } else { 0 });
         let folded_bytes: u64 = plain.sum();
         drop(self);
-        let inner = encode_nested(&base_view, &target_view, depth, views, sink)?;
+        let inner = encode_nested(&Base::of(&base_view), &target_view, depth, views, sink)?;
         Ok(ApplyCost { folded_bytes: folded_bytes + inner.folded_bytes, ..inner })
     }
 

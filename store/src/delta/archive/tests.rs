@@ -8,6 +8,7 @@ use super::build::encode_nested;
 use super::deflate::{Deflater, Family, Style};
 use super::find::streams;
 use super::{DEPTH_MAX, MAGIC, apply_joined};
+use crate::delta::covers::Base;
 use crate::error::Result;
 
 /// Makes a patch, if archives are of use in it, and holds it to what it makes.
@@ -20,7 +21,7 @@ fn patch(base: &[u8], target: &[u8]) -> Option<Vec<u8>> {
 fn encode(base: &[u8], target: &[u8], depth: usize) -> Vec<u8> {
     let mut patch = Vec::new();
     let views = Views::in_folder(&std::env::temp_dir());
-    encode_nested(base, target, depth, &views, &mut |bytes| {
+    encode_nested(&Base::of(base), target, depth, &views, &mut |bytes| {
         patch.extend_from_slice(bytes);
         Ok(())
     })

@@ -29,6 +29,7 @@ use crate::store::Store;
 
 use super::apply::Verifier;
 use super::archive::{ApplyCost, encode_joined, is_archive};
+use super::covers;
 use super::view::Views;
 
 pub use choose::changed_bytes;
@@ -143,10 +144,11 @@ impl Builder<'_> {
         let bases = files.bases.into_iter().map(Span::File).collect();
         let scope = Scope { targets: Targets::Files(files.targets), bases };
         let old = self.base.joined(&scope.base_pieces(self.base.manifest)?, &self.views)?;
+        let old = covers::Base::of(&old);
         let new = self.target.joined(&scope.pieces(self.target.manifest)?, &self.views)?;
         match scope.entries() {
             // Of an archive a part would be of no use: what it holds lies across the cuts.
-            [entry] if new.len() as u64 > large::PART_BYTES && !old.is_empty() && !is_archive(&new) => {
+            [entry] if new.len() as u64 > large::PART_BYTES && !old.bytes.is_empty() && !is_archive(&new) => {
                 for part in large::even_parts(self.target, *entry, &new)? {
                     let bytes = &new[part.from as usize..(part.from + part.len) as usize];
                     self.patch(Scope { targets: Targets::Part(part), bases: scope.bases.clone() }, &old, bytes)?;
@@ -159,10 +161,10 @@ impl Builder<'_> {
 
     fn large(&mut self, entry: u32, base_entry: u32) -> Result<()> {
         let (base, target, views) = ((self.base, base_entry), (self.target, entry), self.views.clone());
-        large::each_part(base, target, &views, &mut |scope, old, new| self.patch(scope, old, new))
+        large::each_part(base, target, &views, &mut |scope, old, new| self.patch(scope, &covers::Base::of(old), new))
     }
 
-    fn patch(&mut self, scope: Scope, old: &[u8], new: &[u8]) -> Result<()> {
+    fn patch(&mut self, scope: Scope, old: &covers::Base<'_>, new: &[u8]) -> Result<()> {
         let chunks_of = |entry: &u32| self.target.manifest.file_of(*entry).map_or(0, |(_, _, chunks)| u64::from(chunks));
         let chunks: u64 = match &scope.targets {
             Targets::Files(files) => files.iter().map(chunks_of).filter(|chunks| *chunks > 1).sum(),
