@@ -212,7 +212,8 @@ impl Content {
         let raw_len = scope.raw_bytes(self.assembly.manifest());
         let (patch_len, records_len) = (info.len, info.records_len);
         let (decisions, folded_bytes) = (info.decisions, info.folded_bytes);
-        let offered = Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once };
+        let fold_threads = delta::fold_threads() as u64;
+        let offered = Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once, fold_threads };
         patch_pays(choice.terms.prefer(choice.prefer), &offered, choice.rate.bytes_per_sec())
     }
 

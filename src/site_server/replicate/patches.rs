@@ -91,7 +91,8 @@ impl Job {
         let raw_len = scope.raw_bytes(target);
         let (patch_len, records_len) = (info.len, info.records_len);
         let (decisions, folded_bytes) = (info.decisions, info.folded_bytes);
-        let offered = Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once: 1 };
+        let fold_threads = delta::fold_threads() as u64;
+        let offered = Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once: 1, fold_threads };
         patch_pays(self.core.prefer, &offered, self.core.rate.bytes_per_sec())
     }
 

@@ -44,7 +44,7 @@ mod view;
 mod window;
 
 pub use apply::{Applier, Verifier, apply};
-pub use archive::{ApplyCost, apply_joined};
+pub use archive::{ApplyCost, apply_joined, fold_threads};
 pub use base::{FileBase, ReadAt};
 pub use encode::{encode, encode_known};
 pub use format::{BASES_MAX, BaseRef, Header, Limits, SECTION_BYTES_MAX, WINDOW_BYTES};

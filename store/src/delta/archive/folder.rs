@@ -1,5 +1,8 @@
 //! Folding the target of a receiver again.
 
+use std::num::NonZero;
+use std::thread::available_parallelism;
+
 use super::super::format::damaged;
 use super::deflate::Deflater;
 use super::lists::{Made, TargetStream};
@@ -10,6 +13,15 @@ use crate::error::{Error, Result};
 
 /// Bytes of a stream that is kept, copied at once.
 const COPY_BYTES: usize = 256 << 10;
+
+/// Most threads that share a stream.
+const THREADS_MAX: usize = 4;
+
+/// How many threads share a stream that is folded on this machine.
+#[must_use]
+pub fn fold_threads() -> usize {
+    available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX)
+}
 
 /// Takes the unfolded target as it is made and gives the target.
 pub(super) struct Folder<'a> {
@@ -71,7 +83,7 @@ impl<'a> Folder<'a> {
                 Some(folding) => {
                     folding.left -= now as u64;
                     folding.deflater.push(front, &mut |bytes: &[u8]| self.out.give(bytes))?;
-                    if !self.work.allows(folding.plain, folding.deflater.looks()) {
+                    if !self.work.allows(folding.plain, folding.deflater.looks(), LOOKS_PER_BYTE_MAX) {
                         return Err(Error::Limit {
                             what: "the work of compressing what the patch makes".into(),
                             limit: format!("{LOOKS_PER_BYTE_MAX} looks a byte"),
@@ -114,7 +126,7 @@ impl<'a> Folder<'a> {
                 None => match self.next.take() {
                     None => return Ok(()),
                     Some(Made::Folded { plain, style }) => {
-                        self.present = Some(Folding { deflater: Deflater::new(style), plain, left: plain });
+                        self.present = Some(Folding { deflater: Deflater::new(style, fold_threads()), plain, left: plain });
                     }
                     Some(Made::Kept(at)) => {
                         self.copy(self.base.places[at])?;

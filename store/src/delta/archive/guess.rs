@@ -2,7 +2,7 @@
 
 use super::PLAIN_STEP_BYTES;
 use super::deflate::{Deflater, Style};
-use super::work::Work;
+use super::work::{BUILT_LOOKS_PER_BYTE_MAX, Work};
 
 /// Plain bytes that may be compressed in vain, all streams of a patch together; [`VAIN_LOOKS`] count as one more.
 const VAIN_BYTES_MAX: u64 = 128 << 20;
@@ -47,12 +47,13 @@ impl Guesser {
             }
             None => Err(()),
         };
-        let mut deflater = Deflater::new(style);
+        let mut deflater = Deflater::new(style, 1);
         let mut done = 0_u64;
         let mut same = true;
         for step in plain.chunks(PLAIN_STEP_BYTES) {
             done += step.len() as u64;
-            same = deflater.push(step, &mut matches).is_ok() && self.work.allows(plain.len() as u64, deflater.looks());
+            same = deflater.push(step, &mut matches).is_ok()
+                && self.work.allows(plain.len() as u64, deflater.looks(), BUILT_LOOKS_PER_BYTE_MAX);
             if !same {
                 break;
             }

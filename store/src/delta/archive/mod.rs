@@ -19,6 +19,7 @@ pub use apply::apply_joined;
 pub use build::ApplyCost;
 pub(super) use build::encode_joined;
 pub(super) use find::is_archive;
+pub use folder::fold_threads;
 
 /// How often a patch may see through deflate: an archive, and archives in it.
 const DEPTH_MAX: usize = 2;

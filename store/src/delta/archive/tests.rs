@@ -48,7 +48,7 @@ fn deflate(style: Style, plain: &[u8]) -> Vec<u8> {
         out.extend_from_slice(bytes);
         Ok::<(), ()>(())
     };
-    let mut deflater = Deflater::new(style);
+    let mut deflater = Deflater::new(style, 1);
     deflater.push(plain, &mut sink).unwrap();
     deflater.finish(&mut sink).unwrap();
     out

@@ -3,8 +3,8 @@
 use super::bits::Bits;
 use super::huffman::{CODE_BITS_MAX, Code};
 use super::tables::{
-    BLOCK_END, DISTANCE_EXTRA, DISTANCES, LENGTH_CODE_EXTRA, LENGTH_CODE_ORDER, LENGTH_EXTRA, LENGTHS, LITERALS, distance,
-    fixed_len, length,
+    BLOCK_END, DISTANCE_EXTRA, DISTANCES, LENGTH_CODE_EXTRA, LENGTH_CODE_ORDER, LENGTH_EXTRA, LENGTHS, LITERALS, MATCH_MIN,
+    distance, fixed_len, length,
 };
 
 /// Longest code of code lengths, bits.
@@ -20,11 +20,31 @@ const MANY_ZEROS: usize = 18;
 
 /// A literal byte, or a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Symbol {
+pub(super) struct Symbol {
     /// 0 for a literal.
     distance: u16,
     /// The byte, or the length less 3.
     value: u8,
+}
+
+impl Symbol {
+    pub(super) fn literal(value: u8) -> Self {
+        Self { distance: 0, value }
+    }
+
+    /// A match of 3 to 258 bytes, 1 to 32768 back.
+    pub(super) fn found(len: usize, back: usize) -> Self {
+        Self { distance: back as u16, value: (len - MATCH_MIN) as u8 }
+    }
+
+    pub(super) fn is_match(self) -> bool {
+        self.distance > 0
+    }
+
+    /// Plain bytes that it stands for.
+    pub(super) fn len(self) -> usize {
+        if self.is_match() { usize::from(self.value) + MATCH_MIN } else { 1 }
+    }
 }
 
 /// The symbols of a block so far.
@@ -47,18 +67,15 @@ impl Block {
         block
     }
 
-    /// Adds a literal and says whether the block, which stands for about `plain` bytes, is full.
-    pub(super) fn literal(&mut self, byte: u8, plain: usize) -> bool {
-        self.symbols.push(Symbol { distance: 0, value: byte });
-        self.literals[usize::from(byte)] += 1;
-        self.is_full(plain)
-    }
-
-    /// Adds a match of 3 to 258 bytes, 1 to 32768 back, and says whether the block, which stands for about `plain` bytes, is full.
-    pub(super) fn found(&mut self, len: usize, back: usize, plain: usize) -> bool {
-        self.symbols.push(Symbol { distance: back as u16, value: (len - 3) as u8 });
-        self.literals[BLOCK_END + 1 + length(len).symbol] += 1;
-        self.distances[distance(back).symbol] += 1;
+    /// Adds a symbol and says whether the block, which stands for about `plain` bytes, is full.
+    pub(super) fn add(&mut self, symbol: Symbol, plain: usize) -> bool {
+        self.symbols.push(symbol);
+        if symbol.is_match() {
+            self.literals[BLOCK_END + 1 + length(symbol.len()).symbol] += 1;
+            self.distances[distance(usize::from(symbol.distance)).symbol] += 1;
+        } else {
+            self.literals[usize::from(symbol.value)] += 1;
+        }
         self.is_full(plain)
     }
 
@@ -125,11 +142,11 @@ impl Block {
             bits.put(u32::from(code.codes[symbol]), u32::from(code.lens[symbol]));
         };
         for symbol in &self.symbols {
-            if symbol.distance == 0 {
+            if !symbol.is_match() {
                 put(literals, usize::from(symbol.value), bits);
                 continue;
             }
-            let len = length(usize::from(symbol.value) + 3);
+            let len = length(symbol.len());
             put(literals, BLOCK_END + 1 + len.symbol, bits);
             bits.put(len.extra, len.extra_bits);
             let back = distance(usize::from(symbol.distance));

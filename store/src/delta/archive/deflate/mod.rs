@@ -5,21 +5,24 @@
 
 mod bits;
 mod block;
+mod crew;
 mod huffman;
+mod parser;
+mod plain;
 mod strings;
 mod tables;
 
 use bits::Bits;
-use block::Block;
-use strings::Strings;
-use tables::MATCH_MIN;
+use block::{Block, Symbol};
+use crew::Crew;
+use plain::Plain;
 
 /// Plain bytes behind a place that are known before it is decided on, but at the end.
 const AHEAD_BYTES: usize = 262;
 /// Farthest match.
 const BACK_MAX: usize = 32_768 - AHEAD_BYTES;
-/// Farther matches of three bytes are not worth it.
-const SHORT_BACK_MAX: usize = 4096;
+/// Bytes whose strings are remembered.
+const WINDOW_BYTES: usize = 32 << 10;
 /// Plain bytes that are taken at once.
 const STEP_BYTES: usize = 64 << 10;
 
@@ -50,6 +53,11 @@ impl Style {
         let sets = [(Family::Zlib, 8), (Family::Chromium, 8), (Family::Gzip, 9), (Family::Zlib, 9), (Family::Chromium, 9)];
         let of = move |level: u8| sets.map(|(family, memory)| Self { family, level, memory });
         [6, 9, 1, 5, 8, 7, 4, 3, 2].into_iter().flat_map(of)
+    }
+
+    /// Whether a match waits until there is no longer one at the next byte.
+    fn is_lazy(self) -> bool {
+        self.level >= 4
     }
 
     /// The style in one byte; see [`Style::of_code`].
@@ -108,32 +116,27 @@ impl Effort {
 /// Compresses a stream piece by piece.
 #[derive(Debug)]
 pub(super) struct Deflater {
-    effort: Effort,
-    lazy: bool,
-    strings: Strings,
+    style: Style,
+    plain: Plain,
+    crew: Crew,
     block: Block,
     /// First byte of the block.
     block_start: usize,
-    /// The next byte to decide on.
-    at: usize,
-    /// What was found at the place before `at`: length (2: nothing) and place.
-    found: (usize, usize),
-    /// Whether the byte before `at` waits for a decision.
-    waiting: bool,
+    /// Where the symbols in blocks end.
+    done: usize,
     bits: Bits,
 }
 
 impl Deflater {
-    pub(super) fn new(style: Style) -> Self {
+    /// Begins a stream that up to `parsers` threads work on.
+    pub(super) fn new(style: Style, parsers: usize) -> Self {
         Self {
-            effort: Effort::of(style.level),
-            lazy: style.level >= 4,
-            strings: Strings::new(style.family, style.memory),
+            style,
+            plain: Plain::default(),
+            crew: Crew::new(style, parsers),
             block: Block::new((1 << (style.memory + 6)) - 1, style.family == Family::Gzip && style.level > 2),
             block_start: 0,
-            at: 0,
-            found: (MATCH_MIN - 1, 0),
-            waiting: false,
+            done: 0,
             bits: Bits::default(),
         }
     }
@@ -144,9 +147,11 @@ impl Deflater {
     /// What `sink` returns; the deflater is then of no more use.
     pub(super) fn push<E>(&mut self, plain: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         for step in plain.chunks(STEP_BYTES) {
-            self.strings.extend(step, self.block_start);
-            self.run(false);
-            self.give(sink)?;
+            self.plain.extend(step, self.block_start, self.crew.at());
+            if self.plain.end() - self.crew.at() >= self.crew.batch_bytes() {
+                self.run(false);
+                self.give(sink)?;
+            }
         }
         Ok(())
     }
@@ -156,18 +161,19 @@ impl Deflater {
     /// # Errors
     /// What `sink` returns.
     pub(super) fn finish<E>(mut self, sink: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        self.strings.end_here();
+        self.plain.end_here(self.style.family);
         self.run(true);
-        if self.waiting {
-            self.literal(self.at);
+        if let Some(last) = self.crew.finish(&self.plain) {
+            self.add(last);
         }
         self.write(true);
         self.give(sink)
     }
 
-    /// How many places have been looked at for matches: the measure of this stream's work.
+    /// How many places have been looked at for matches: the measure of this stream's work. A few are looked at twice where several threads
+    /// work on it.
     pub(super) fn looks(&self) -> u64 {
-        self.strings.looks
+        self.crew.looks()
     }
 
     fn give<E>(&mut self, sink: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
@@ -177,92 +183,24 @@ impl Deflater {
     }
 
     fn run(&mut self, to_end: bool) {
-        loop {
-            let ahead = self.strings.end() - self.at;
-            if ahead == 0 || (ahead < AHEAD_BYTES && !to_end) {
-                break;
-            }
-            if self.lazy { self.decide_lazily(ahead) } else { self.decide(ahead) }
-        }
-    }
-
-    /// Takes the longest match here, else a literal: levels 1 to 3.
-    fn decide(&mut self, ahead: usize) {
-        let (len, place) = self.search(ahead, MATCH_MIN - 1);
-        let full = if len >= MATCH_MIN {
-            let full = self.block.found(len, self.at - place, self.at - self.block_start);
-            if len <= self.effort.lazy && ahead - len >= MATCH_MIN {
-                for at in self.at + 1..self.at + len {
-                    self.strings.insert(at);
-                }
-            }
-            self.at += len;
-            full
-        } else {
-            self.at += 1;
-            self.block.literal(self.strings.byte(self.at - 1), self.at - 1 - self.block_start)
-        };
-        if full {
-            self.write(false);
-        }
-    }
-
-    /// Takes a match only if there is no longer one at the next byte: levels 4 to 9.
-    fn decide_lazily(&mut self, ahead: usize) {
-        let (before, place) = self.found;
-        let mut found = (MATCH_MIN - 1, 0);
-        if before < self.effort.lazy {
-            found = self.search(ahead, before);
-            if found.0 == MATCH_MIN && self.at - found.1 > SHORT_BACK_MAX {
-                found.0 = MATCH_MIN - 1;
-            }
-        } else if ahead >= MATCH_MIN {
-            self.strings.insert(self.at);
-        }
-        if before >= MATCH_MIN && found.0 <= before {
-            let start = self.at - 1;
-            let full = self.block.found(before, start - place, self.at - self.block_start);
-            let end = start + before;
-            for at in self.at + 1..end.min(self.strings.end() - 2) {
-                self.strings.insert(at);
-            }
-            self.at = end;
-            self.found = (MATCH_MIN - 1, 0);
-            self.waiting = false;
-            if full {
+        for symbol in self.crew.run(&self.plain, to_end) {
+            if self.add(symbol) {
                 self.write(false);
             }
-            return;
         }
-        if self.waiting && self.literal(self.at) {
-            self.write(false);
-        }
-        self.waiting = true;
-        self.found = found;
-        self.at += 1;
     }
 
-    /// Makes the byte before `at` a literal and says whether the block is full.
-    fn literal(&mut self, at: usize) -> bool {
-        self.block.literal(self.strings.byte(at - 1), at - self.block_start)
-    }
-
-    /// Remembers the string here and finds the longest earlier one that is longer than `than`.
-    fn search(&mut self, ahead: usize, than: usize) -> (usize, usize) {
-        if ahead < MATCH_MIN {
-            return (MATCH_MIN - 1, 0);
-        }
-        let head = self.strings.insert(self.at);
-        if head == 0 || self.at - head > BACK_MAX {
-            return (MATCH_MIN - 1, 0);
-        }
-        self.strings.longest(self.at, head, than, &self.effort)
+    /// Adds a symbol to the block and says whether that is full.
+    fn add(&mut self, symbol: Symbol) -> bool {
+        // What zlib thinks that the block stands for then: where it is lazy it has gone one byte further.
+        let plain = self.done + usize::from(self.style.is_lazy()) - self.block_start;
+        self.done += symbol.len();
+        self.block.add(symbol, plain)
     }
 
     fn write(&mut self, last: bool) {
-        let end = self.at;
-        self.block.write(self.strings.bytes(self.block_start, end), last, &mut self.bits);
-        self.block_start = end;
+        self.block.write(self.plain.bytes(self.block_start, self.done), last, &mut self.bits);
+        self.block_start = self.done;
     }
 }
 

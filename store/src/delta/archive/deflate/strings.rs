@@ -1,29 +1,56 @@
-//! The last bytes of the plain content and where their strings are.
+//! Where the strings of the last bytes of the plain content are.
 
-use super::tables::MATCH_MAX;
-use super::{AHEAD_BYTES, BACK_MAX, Effort, Family};
+use super::plain::Plain;
+use super::tables::{MATCH_MAX, MATCH_MIN};
+use super::{BACK_MAX, Effort, Family, WINDOW_BYTES};
 
-/// Bytes whose strings are remembered.
-const WINDOW_BYTES: usize = 32 << 10;
-/// Bytes that are no more needed before they are dropped.
-const DROP_BYTES: usize = 1 << 20;
-
+/// Bits of the hash of four bytes.
+const FOURS_BITS: u32 = 16;
+/// Looks after which it is asked whether zlib would have come this far; a place that is not of the same string cannot tell.
+const RANK_LOOKS: u64 = 32;
 /// Bytes that are compared for the work of one look.
 const LOOK_BYTES: u64 = 32;
 
-/// Held bytes, and chains of the places whose strings have the same hash, newest first.
+/// Places in chains: those with equal hash of what follows, newest first. Place 0 stands for none: zlib never finds it either.
+#[derive(Debug)]
+struct Chains {
+    heads: Vec<u32>,
+    older: Vec<u32>,
+}
+
+impl Chains {
+    fn new(bits: u32) -> Self {
+        Self { heads: vec![0; 1 << bits], older: vec![0; WINDOW_BYTES] }
+    }
+
+    /// Adds `at` to the chain of `hash` and returns the place before.
+    fn insert(&mut self, hash: usize, at: usize) -> usize {
+        let head = &mut self.heads[hash];
+        let newest = *head;
+        self.older[at % WINDOW_BYTES] = newest;
+        *head = at as u32;
+        newest as usize
+    }
+
+    fn older(&self, place: usize) -> usize {
+        self.older[place % WINDOW_BYTES] as usize
+    }
+}
+
+/// Where the strings of the last bytes are.
+///
+/// zlib looks through the chain of three bytes, up to so many places. Most of them have no more than those three in common, so here places whose
+/// four bytes are the same have chains of their own, and each place knows how many came before it in its chain of three: the same places are
+/// found as if all had been looked at.
 #[derive(Debug)]
 pub(super) struct Strings {
     family: Family,
     hash_bits: u32,
-    /// Bytes that are held; the first is at `start` of the plain content.
-    held: Vec<u8>,
-    start: usize,
-    /// Bytes at the end of those held that are not content.
-    behind: usize,
-    /// Place 0 stands for none: zlib never finds it either.
-    heads: Vec<u32>,
-    older: Vec<u32>,
+    threes: Chains,
+    /// None where zlib's own chain is one of four bytes.
+    fours: Option<Chains>,
+    /// How many places came before in the chain of three bytes; only differences count.
+    ranks: Vec<u16>,
     /// Work so far.
     pub(super) looks: u64,
 }
@@ -35,115 +62,162 @@ impl Strings {
             Family::Chromium => (u32::from(memory) + 7).max(15),
             Family::Gzip => 15,
         };
-        Self {
-            family,
-            hash_bits,
-            held: Vec::new(),
-            start: 0,
-            behind: 0,
-            heads: vec![0; 1 << hash_bits],
-            older: vec![0; WINDOW_BYTES],
-            looks: 0,
+        let fours = (family != Family::Chromium).then(|| Chains::new(FOURS_BITS));
+        Self { family, hash_bits, threes: Chains::new(hash_bits), fours, ranks: vec![0; WINDOW_BYTES], looks: 0 }
+    }
+
+    /// Forgets all places and remembers those of the window before `at`.
+    pub(super) fn restart(&mut self, plain: &Plain, at: usize) {
+        self.threes.heads.fill(0);
+        if let Some(fours) = &mut self.fours {
+            fours.heads.fill(0);
         }
-    }
-
-    /// Appends bytes and drops what lies before `needed` and before the window.
-    pub(super) fn extend(&mut self, bytes: &[u8], needed: usize) {
-        let keep = needed.min(self.end().saturating_sub(WINDOW_BYTES + AHEAD_BYTES));
-        if keep - self.start >= DROP_BYTES {
-            self.held.drain(..keep - self.start);
-            self.start = keep;
+        for place in at.saturating_sub(WINDOW_BYTES)..at {
+            self.insert(plain, place);
         }
-        self.held.extend_from_slice(bytes);
-    }
-
-    /// Where the known bytes end.
-    pub(super) fn end(&self) -> usize {
-        self.start + self.held.len() - self.behind
-    }
-
-    /// Ends the content.
-    ///
-    /// gzip compares on behind the end: with two zeros, then with what was in its window before, if anything was.
-    pub(super) fn end_here(&mut self) {
-        if self.family != Family::Gzip {
-            return;
-        }
-        let end = self.end();
-        self.behind = MATCH_MAX;
-        self.held.extend([0, 0]);
-        for at in end + 2..end + MATCH_MAX {
-            let stale = at.checked_sub(WINDOW_BYTES).filter(|_| end >= 2 * WINDOW_BYTES);
-            let byte = stale.and_then(|stale| self.held.get(stale.checked_sub(self.start)?).copied());
-            self.held.push(byte.unwrap_or(0));
-        }
-    }
-
-    pub(super) fn byte(&self, at: usize) -> u8 {
-        self.held[at - self.start]
-    }
-
-    pub(super) fn bytes(&self, from: usize, to: usize) -> &[u8] {
-        &self.held[from - self.start..to - self.start]
     }
 
     /// Remembers the string at `at`, of three bytes at least, and returns the newest place with the same hash.
-    pub(super) fn insert(&mut self, at: usize) -> usize {
-        let bytes = &self.held[at - self.start..];
+    pub(super) fn insert(&mut self, plain: &Plain, at: usize) -> usize {
+        let bytes = plain.from(at);
         let (first, second, third) = (u32::from(bytes[0]), u32::from(bytes[1]), u32::from(bytes[2]));
+        let fourth = bytes.get(3).copied().map(u32::from);
+        let value = first | second << 8 | third << 16 | fourth.unwrap_or(0) << 24;
         let hash = match self.family {
             Family::Zlib | Family::Gzip => {
                 let shift = self.hash_bits.div_ceil(3);
                 first << (2 * shift) ^ second << shift ^ third
             }
-            Family::Chromium => {
-                let fourth = bytes.get(3).copied().map_or(0, u32::from);
-                let value = first | second << 8 | third << 16 | fourth << 24;
-                value.wrapping_mul(66_521).wrapping_add(66_521) >> 16
-            }
+            Family::Chromium => value.wrapping_mul(66_521).wrapping_add(66_521) >> 16,
         };
-        let head = &mut self.heads[(hash & ((1 << self.hash_bits) - 1)) as usize];
-        let newest = *head;
-        self.older[at % WINDOW_BYTES] = newest;
-        *head = at as u32;
-        newest as usize
+        let newest = self.threes.insert((hash & ((1 << self.hash_bits) - 1)) as usize, at);
+        if let Some(fours) = &mut self.fours {
+            self.ranks[at % WINDOW_BYTES] = self.ranks[newest % WINDOW_BYTES].wrapping_add(1);
+            if fourth.is_some() {
+                fours.insert(four_of(value), at);
+            }
+        }
+        newest
     }
 
-    /// Finds a longer match than `than` at `at`, the newest place first; gives its length and place, or `than` and no place.
-    pub(super) fn longest(&mut self, at: usize, head: usize, than: usize, effort: &Effort) -> (usize, usize) {
-        let ahead = self.end() - at;
+    /// Finds a longer match than `than`, 2 at least, at `at`, which was inserted behind `head`, the newest place first; gives its length and
+    /// place, or `than` and no place. A match of three bytes that is farther than `short_back_max` is none.
+    pub(super) fn longest(
+        &mut self,
+        plain: &Plain,
+        (at, head): (usize, usize),
+        than: usize,
+        short_back_max: usize,
+        effort: &Effort,
+    ) -> (usize, usize) {
+        let ahead = plain.end() - at;
         if than >= ahead {
             return (ahead, 0);
         }
-        let here = &self.held[at - self.start..];
+        let here = plain.from(at);
         let (here, nice) = match self.family {
             Family::Gzip => (&here[..here.len().min(MATCH_MAX)], effort.nice),
             _ => (&here[..ahead.min(MATCH_MAX)], effort.nice.min(ahead)),
         };
         let limit = at.saturating_sub(BACK_MAX);
-        let mut left = if than >= effort.good { effort.chain >> 2 } else { effort.chain };
+        let chain = if than >= effort.good { effort.chain >> 2 } else { effort.chain };
         let mut best = (than, 0);
-        let mut place = head;
-        loop {
-            self.looks += 1;
-            let there = &self.held[place - self.start..][..here.len()];
-            if there[best.0] == here[best.0] && there[best.0 - 1] == here[best.0 - 1] && there[..2] == here[..2] {
-                let len = common(there, here);
-                self.looks += len as u64 / LOOK_BYTES;
-                if len > best.0 {
-                    best = (len, place);
-                    if len >= nice {
-                        break;
-                    }
-                }
-            }
-            place = self.older[place % WINDOW_BYTES] as usize;
-            left -= 1;
-            if place <= limit || left == 0 {
-                break;
-            }
+        if here.len() > MATCH_MIN {
+            self.longest_of_fours(plain, (at, head), (limit, chain), (here, nice), &mut best);
+        }
+        if best.1 == 0 && than < MATCH_MIN {
+            let first = at.saturating_sub(short_back_max).max(1);
+            best.1 = self.newest_of_three(plain, head, (first, limit, chain), here).unwrap_or(0);
+            best.0 += usize::from(best.1 > 0);
         }
         (best.0.min(ahead), best.1)
+    }
+
+    fn longest_of_fours(
+        &mut self,
+        plain: &Plain,
+        (at, head): (usize, usize),
+        (limit, chain): (usize, usize),
+        (here, nice): (&[u8], usize),
+        best: &mut (usize, usize),
+    ) {
+        let mut last = Last::of(here, best.0.max(MATCH_MIN));
+        let newest = self.ranks[at % WINDOW_BYTES];
+        let mut looks = 0_u64;
+        let (chains, mut left) = match &self.fours {
+            Some(fours) => (fours, usize::MAX),
+            None => (&self.threes, chain),
+        };
+        // The place itself is the newest of its chain.
+        let mut place = chains.older(at);
+        // The head may lie one byte farther than the others.
+        while left > 0 && (place > limit || (place == head && place > 0)) {
+            left -= 1;
+            looks += 1;
+            let there = &plain.from(place)[..here.len()];
+            let promising = last.is_in(there);
+            if (promising || looks.is_multiple_of(RANK_LOOKS)) && there.first_chunk::<4>() == here.first_chunk::<4>() {
+                if left > chain && usize::from(newest.wrapping_sub(self.ranks[place % WINDOW_BYTES])) > chain {
+                    break;
+                }
+                let len = if promising { common(there, here) } else { 0 };
+                looks += len as u64 / LOOK_BYTES;
+                if len > best.0 {
+                    *best = (len, place);
+                    if len >= nice || len == here.len() {
+                        break;
+                    }
+                    last = Last::of(here, len);
+                }
+            }
+            place = chains.older(place);
+        }
+        self.looks += looks;
+    }
+
+    /// Finds the newest place from `first` on with the same three bytes.
+    fn newest_of_three(
+        &mut self,
+        plain: &Plain,
+        head: usize,
+        (first, limit, chain): (usize, usize, usize),
+        here: &[u8],
+    ) -> Option<usize> {
+        let mut place = head;
+        for _ in 0..chain {
+            if place < first || (place <= limit && place != head) {
+                break;
+            }
+            self.looks += 1;
+            if plain.from(place)[..MATCH_MIN] == here[..MATCH_MIN] {
+                return Some(place);
+            }
+            place = self.threes.older(place);
+        }
+        None
+    }
+}
+
+fn four_of(value: u32) -> usize {
+    (value.wrapping_mul(0x9e37_79b1) >> (32 - FOURS_BITS)) as usize
+}
+
+/// The last bytes that a match longer than the best has in common with what is here: mostly they tell in one look that there is none.
+struct Last {
+    from: usize,
+    bytes: [u8; 4],
+}
+
+impl Last {
+    /// Of a match longer than `than`, 3 at least, which is shorter than `here`.
+    fn of(here: &[u8], than: usize) -> Self {
+        let from = than - MATCH_MIN;
+        Self { from, bytes: *here[from..].first_chunk().expect("four bytes at least") }
+    }
+
+    #[inline]
+    fn is_in(&self, there: &[u8]) -> bool {
+        there[self.from..].first_chunk() == Some(&self.bytes)
     }
 }
 

@@ -59,12 +59,16 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 fn deflate(style: Style, plain: &[u8], step: usize) -> Vec<u8> {
+    deflate_by(1, style, plain, step)
+}
+
+fn deflate_by(parsers: usize, style: Style, plain: &[u8], step: usize) -> Vec<u8> {
     let mut out = Vec::new();
     let mut sink = |bytes: &[u8]| {
         out.extend_from_slice(bytes);
         Ok::<(), ()>(())
     };
-    let mut deflater = Deflater::new(style);
+    let mut deflater = Deflater::new(style, parsers);
     for step in plain.chunks(step) {
         deflater.push(step, &mut sink).unwrap();
     }
@@ -177,6 +181,33 @@ fn pieces_make_no_difference() {
     for style in Style::usual() {
         assert_eq!(deflate(style, plain, 90_000), deflate(style, plain, 777), "{style:?}");
     }
+}
+
+#[test]
+fn several_parsers_decide_as_one() {
+    let mut plain = content();
+    // Where all is alike parsers that begin at different places end no match at the same place.
+    plain.resize(plain.len() + 500_000, b'x');
+    plain.extend(content());
+    for style in Style::usual().filter(|style| style.level >= 4) {
+        let alone = digest(&deflate(style, &plain, 100_000));
+        for parsers in [2, 3, 5] {
+            assert_eq!(digest(&deflate_by(parsers, style, &plain, 90_000)), alone, "{parsers} parsers, {style:?}");
+        }
+    }
+}
+
+#[test]
+fn parsers_share_the_work() {
+    let plain = content().repeat(4);
+    let style = Style { family: Family::Zlib, level: 6, memory: 8 };
+    let looks = |parsers| {
+        let mut deflater = Deflater::new(style, parsers);
+        deflater.push(&plain, &mut |_: &[u8]| Ok::<(), ()>(())).unwrap();
+        deflater.looks()
+    };
+    // If they never met, each but the first would have worked in vain.
+    assert!(looks(3) < looks(1) * 11 / 10, "{} looks by three, {} by one", looks(3), looks(1));
 }
 
 #[test]
