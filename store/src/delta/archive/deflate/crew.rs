@@ -21,15 +21,18 @@ const MEET_BYTES: usize = 4 << 10;
 pub(super) struct Crew {
     /// The one that has decided on all before.
     first: Parser,
+    /// Made once there is work for them.
     others: Vec<Parser>,
+    others_max: usize,
+    style: Style,
     looks: u64,
 }
 
 impl Crew {
     /// Makes `parsers` of them, one at least; for a style that is not lazy one alone.
     pub(super) fn new(style: Style, parsers: usize) -> Self {
-        let others = if style.is_lazy() { parsers.saturating_sub(1) } else { 0 };
-        Self { first: Parser::new(style), others: (0..others).map(|_| Parser::new(style)).collect(), looks: 0 }
+        let others_max = if style.is_lazy() { parsers.saturating_sub(1) } else { 0 };
+        Self { first: Parser::new(style), others: Vec::new(), others_max, style, looks: 0 }
     }
 
     /// The next byte to decide on.
@@ -39,13 +42,14 @@ impl Crew {
 
     /// How many bytes are worth waiting for before it runs.
     pub(super) fn batch_bytes(&self) -> usize {
-        if self.others.is_empty() { 0 } else { SHARE_BYTES * (1 + self.others.len()) }
+        if self.others_max == 0 { 0 } else { SHARE_BYTES * (1 + self.others_max) }
     }
 
     /// Decides on all that is known, as far as enough is known behind it, or `to_end`; returns the symbols.
     pub(super) fn run(&mut self, plain: &Plain, to_end: bool) -> Vec<Symbol> {
         let (from, decided, end) = (self.first.at, self.first.decided(), plain.end());
-        let helpers = ((end - from) / SHARE_BYTES).saturating_sub(1).min(self.others.len());
+        let helpers = ((end - from) / SHARE_BYTES).saturating_sub(1).min(self.others_max);
+        self.others.resize_with(self.others.len().max(helpers), || Parser::new(self.style));
         let cut = |number: usize| from + (end - from) * number / (helpers + 1);
         let first = &mut self.first;
         let mut made = Vec::new();

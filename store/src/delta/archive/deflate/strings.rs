@@ -5,7 +5,7 @@ use super::tables::{MATCH_MAX, MATCH_MIN};
 use super::{BACK_MAX, Effort, Family, WINDOW_BYTES};
 
 /// Bits of the hash of four bytes.
-const FOURS_BITS: u32 = 16;
+const FOURS_BITS: u32 = 15;
 /// Looks after which it is asked whether zlib would have come this far; a place that is not of the same string cannot tell.
 const RANK_LOOKS: u64 = 32;
 /// Bytes that are compared for the work of one look.
