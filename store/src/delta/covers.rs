@@ -16,6 +16,8 @@ const JUDGE_EQUAL: u32 = 22;
 const GAIN_MIN: i64 = 20;
 /// Points more for one that was not used lately: its place costs some bytes.
 const FAR_GAIN_MIN: i64 = 16;
+/// Equal bytes of the first eight that make another alignment worth a look.
+const BEGIN_EQUAL: u32 = 4;
 /// Alignments that are tried without the index.
 const RECENT: usize = 8;
 /// Places without a match after which every second is skipped, then more.
@@ -130,12 +132,23 @@ fn stays_good(base: &[u8], target: &[u8]) -> bool {
     equal >= JUDGE_EQUAL
 }
 
+/// Says whether it is worth looking further: most alignments are not, and tell so in one word.
+fn begins_alike(base: &[u8], target: &[u8]) -> bool {
+    match (base.first_chunk(), target.first_chunk()) {
+        (Some(base), Some(target)) => equal_bytes(u64::from_le_bytes(*base) ^ u64::from_le_bytes(*target)) >= BEGIN_EQUAL,
+        _ => true,
+    }
+}
+
 /// Finds a place of the base that scores above `floor`: by recent alignments, then by the index.
 fn better(matcher: &Matcher, base: &[u8], target: &[u8], at: usize, recent: &[isize], floor: i64) -> Option<usize> {
     let mut best = None;
     let mut floor = floor;
     for &shift in &recent[1..] {
         let Some(place) = at.checked_add_signed(shift).filter(|&place| place < base.len()) else { continue };
+        if !begins_alike(&base[place..], &target[at..]) {
+            continue;
+        }
         let score = resemblance(&base[place..], &target[at..]);
         if score > floor {
             floor = score;

@@ -9,8 +9,8 @@ use super::window::{Bases, Cover, Literals, Model, PAD};
 use crate::error::{Error, Result};
 use crate::manifest::recipe;
 
-/// Literal bytes of a window above which they are compressed apart: models are slow where much is new.
-const MODELLED_BYTES_MAX: usize = 384 << 10;
+/// Literal bytes of a window above which they are compressed apart: models are slow where much is new, and no better there.
+const MODELLED_BYTES_MAX: usize = 128 << 10;
 /// The zstd level of literals.
 const ZSTD_LEVEL: i32 = 19;
 /// Shorter stretches between two covers of the same alignment are made part of them.
