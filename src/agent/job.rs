@@ -5,14 +5,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use consign_store::restore::Tally;
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, watch};
 use tracing::{info, warn};
 
 use crate::agent::account::{Account, Spent};
 use crate::agent::core::Agent;
 use crate::agent::error::{Error, OverBudget, Result};
 use crate::agent::folder::InstallFolder;
-use crate::agent::install::{Aim, Outcome, attempt};
+use crate::agent::install::{Aim, LOOK_AGE_MAX, Outcome, Prepared, attempt};
 use crate::agent::record::Record;
 use crate::agent::view::{PackageView, ProgressView};
 use crate::domain::{CodebaseState, Millis, Name, PackageId};
@@ -52,6 +52,8 @@ pub(super) struct Effort {
     pub(super) early: Reading,
     /// When it was decided to install.
     pub(super) begun: Option<Instant>,
+    /// What is installed, being looked at since a newer version was about to be ready.
+    pub(super) ahead: Option<(Prepared, OwnedSemaphorePermit)>,
 }
 
 impl Effort {
@@ -110,6 +112,8 @@ pub(super) struct Job {
     live: std::sync::Mutex<Live>,
     seen: watch::Sender<Seen>,
     wake: Notify,
+    /// A newer version is about to be ready.
+    coming: Notify,
     early: std::sync::Mutex<Reading>,
     /// The next attempt looks at every file, also when the version is in place.
     verify: AtomicBool,
@@ -155,6 +159,7 @@ impl Job {
             live: std::sync::Mutex::default(),
             seen: watch::Sender::new(Seen { view, rounds: 0, changes: 0 }),
             wake: Notify::new(),
+            coming: Notify::new(),
             early: std::sync::Mutex::default(),
             verify: AtomicBool::new(false),
         }
@@ -247,11 +252,16 @@ impl Job {
         match codebase {
             CodebaseState::Ready | CodebaseState::Unknown => self.wake(),
             // Until the content is ready a look would only bring what the event says.
-            _ => self.show(|view| {
-                if view.state == InstallState::Waiting {
-                    view.reason = Some(format!("the codebase is {}", codebase.word()));
+            _ => {
+                if *codebase == CodebaseState::Verifying {
+                    self.coming.notify_one();
                 }
-            }),
+                self.show(|view| {
+                    if view.state == InstallState::Waiting {
+                        view.reason = Some(format!("the codebase is {}", codebase.word()));
+                    }
+                });
+            }
         }
     }
 
@@ -358,7 +368,7 @@ pub(super) async fn keep_current(agent: Arc<Agent>, job: Arc<Job>, look_at_once:
     let mut effort = Effort { earlier: job.account.spent(), ..Effort::default() };
     let mut failures = 0;
     if !look_at_once {
-        job.wake.notified().await;
+        rest(&agent, &job, &mut effort, None).await;
     }
     loop {
         let aim = if job.verify.swap(false, Ordering::Relaxed) { Aim::Verified } else { Aim::Current };
@@ -384,14 +394,32 @@ pub(super) async fn keep_current(agent: Arc<Agent>, job: Arc<Job>, look_at_once:
         job.settle(&*job.record.lock().await, &outcome, next_attempt);
         job.log(&outcome);
         agent.report_due();
-        let woken = tokio::select! {
-            () = job.wake.notified() => true,
-            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => false,
-        };
-        if woken {
+        if rest(&agent, &job, &mut effort, wait).await {
             failures = 0;
         }
     }
+}
+
+/// Waits for an event, a request, or the end of `wait`, and says whether it was woken. Meanwhile what is installed is looked at when a newer version is
+/// about to be ready, so that the update need not wait for it; what is not asked for in time is let go.
+async fn rest(agent: &Agent, job: &Job, effort: &mut Effort, wait: Option<Duration>) -> bool {
+    let end = tokio::time::sleep(wait.unwrap_or_default());
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            () = job.wake.notified() => return true,
+            () = &mut end, if wait.is_some() => return false,
+            () = job.coming.notified() => effort.ahead = look_ahead(agent, job),
+            () = tokio::time::sleep(LOOK_AGE_MAX), if effort.ahead.is_some() => effort.ahead = None,
+        }
+    }
+}
+
+/// Begins to look at what is installed, unless somebody works on it or enough others are being looked at.
+fn look_ahead(agent: &Agent, job: &Job) -> Option<(Prepared, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(&agent.ahead).try_acquire_owned().ok()?;
+    let record = job.record.try_lock().ok()?;
+    Some((Prepared::ahead(&job.folder, &record)?, permit))
 }
 
 /// Makes an attempt, and keeps count of what it costs meanwhile and after; another one at once when it stopped at a budget that was changed
