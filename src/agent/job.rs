@@ -5,14 +5,15 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use consign_store::restore::Tally;
-use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tracing::{info, warn};
 
 use crate::agent::account::{Account, Spent};
+use crate::agent::ahead::{Ahead, rest};
 use crate::agent::core::Agent;
 use crate::agent::error::{Error, OverBudget, Result};
 use crate::agent::folder::InstallFolder;
-use crate::agent::install::{Aim, LOOK_AGE_MAX, Outcome, Prepared, attempt};
+use crate::agent::install::{Aim, Outcome, attempt};
 use crate::agent::record::Record;
 use crate::agent::view::{PackageView, ProgressView};
 use crate::domain::{CodebaseState, Millis, Name, PackageId};
@@ -52,8 +53,8 @@ pub(super) struct Effort {
     pub(super) early: Reading,
     /// When it was decided to install.
     pub(super) begun: Option<Instant>,
-    /// What is installed, being looked at since a newer version was about to be ready.
-    pub(super) ahead: Option<(Prepared, OwnedSemaphorePermit)>,
+    /// What was begun when a newer version was about to be ready.
+    pub(super) ahead: Option<Ahead>,
 }
 
 impl Effort {
@@ -111,9 +112,9 @@ pub(super) struct Job {
     pub(super) account: Account,
     live: std::sync::Mutex<Live>,
     seen: watch::Sender<Seen>,
-    wake: Notify,
+    pub(super) wake: Notify,
     /// A newer version is about to be ready.
-    coming: Notify,
+    pub(super) coming: Notify,
     early: std::sync::Mutex<Reading>,
     /// The next attempt looks at every file, also when the version is in place.
     verify: AtomicBool,
@@ -398,28 +399,6 @@ pub(super) async fn keep_current(agent: Arc<Agent>, job: Arc<Job>, look_at_once:
             failures = 0;
         }
     }
-}
-
-/// Waits for an event, a request, or the end of `wait`, and says whether it was woken. Meanwhile what is installed is looked at when a newer version is
-/// about to be ready, so that the update need not wait for it; what is not asked for in time is let go.
-async fn rest(agent: &Agent, job: &Job, effort: &mut Effort, wait: Option<Duration>) -> bool {
-    let end = tokio::time::sleep(wait.unwrap_or_default());
-    tokio::pin!(end);
-    loop {
-        tokio::select! {
-            () = job.wake.notified() => return true,
-            () = &mut end, if wait.is_some() => return false,
-            () = job.coming.notified() => effort.ahead = look_ahead(agent, job),
-            () = tokio::time::sleep(LOOK_AGE_MAX), if effort.ahead.is_some() => effort.ahead = None,
-        }
-    }
-}
-
-/// Begins to look at what is installed, unless somebody works on it or enough others are being looked at.
-fn look_ahead(agent: &Agent, job: &Job) -> Option<(Prepared, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(&agent.ahead).try_acquire_owned().ok()?;
-    let record = job.record.try_lock().ok()?;
-    Some((Prepared::ahead(&job.folder, &record)?, permit))
 }
 
 /// Makes an attempt, and keeps count of what it costs meanwhile and after; another one at once when it stopped at a budget that was changed

@@ -141,7 +141,8 @@ impl<'a> Walk<'a> {
     /// # Errors
     /// Only what another server could not mend.
     async fn turn_to(&mut self, server: &Endpoint) -> Result<Option<Outcome>> {
-        let client = self.client(server)?;
+        let connected = self.effort.ahead.as_ref().and_then(|ahead| ahead.client(server)).cloned();
+        let client = connected.map_or_else(|| self.client(server), Ok)?;
         let path = format!("{PACKAGES_PATH}/{}", self.job.package);
         let resolution: Resolution = match client.get_json(&path).await {
             Ok(resolution) => resolution,
@@ -332,7 +333,7 @@ impl<'a> Walk<'a> {
 /// Takes the look at what is installed that was begun when the version was about to be ready, or begins now. Whoever asks for a look at every file
 /// means one from now on.
 fn prepare(job: &Job, record: &Record, effort: &mut Effort, aim: Aim) -> Prepared {
-    let ahead = effort.ahead.take().map(|(prepared, _)| prepared);
+    let ahead = effort.ahead.take().map(|ahead| ahead.prepared);
     let ahead = ahead.filter(|prepared| aim == Aim::Current && prepared.serves(record));
     ahead.unwrap_or_else(|| Prepared::begin(&job.folder, record, aim))
 }
