@@ -53,6 +53,8 @@ pub struct Agent {
     pub(super) trust: tokio::sync::Mutex<Trust>,
     /// Who may work now: at a reconnect every package looks at once.
     pub(super) turns: Semaphore,
+    /// How many installed versions may be kept open for an update that is about to come.
+    pub(super) ahead: Arc<Semaphore>,
     link: watch::Sender<Link>,
     jobs: Mutex<Jobs>,
     report: Notify,
@@ -88,6 +90,7 @@ impl Agent {
         Ok(Arc::new(Self {
             trust: tokio::sync::Mutex::new(Trust::open(folder.tuf_state(), &member)?),
             turns: Semaphore::new(ATTEMPTS_MAX),
+            ahead: Arc::new(Semaphore::new(ATTEMPTS_MAX)),
             jobs: Mutex::new(jobs.collect()),
             link: watch::Sender::new(Link { map, server: None, connection }),
             report: Notify::new(),

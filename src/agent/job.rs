@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use tracing::{info, warn};
 
 use crate::agent::account::{Account, Spent};
+use crate::agent::ahead::{Ahead, rest};
 use crate::agent::core::Agent;
 use crate::agent::error::{Error, OverBudget, Result};
 use crate::agent::folder::InstallFolder;
@@ -52,6 +53,8 @@ pub(super) struct Effort {
     pub(super) early: Reading,
     /// When it was decided to install.
     pub(super) begun: Option<Instant>,
+    /// What was begun when a newer version was about to be ready.
+    pub(super) ahead: Option<Ahead>,
 }
 
 impl Effort {
@@ -109,7 +112,9 @@ pub(super) struct Job {
     pub(super) account: Account,
     live: std::sync::Mutex<Live>,
     seen: watch::Sender<Seen>,
-    wake: Notify,
+    pub(super) wake: Notify,
+    /// A newer version is about to be ready.
+    pub(super) coming: Notify,
     early: std::sync::Mutex<Reading>,
     /// The next attempt looks at every file, also when the version is in place.
     verify: AtomicBool,
@@ -155,6 +160,7 @@ impl Job {
             live: std::sync::Mutex::default(),
             seen: watch::Sender::new(Seen { view, rounds: 0, changes: 0 }),
             wake: Notify::new(),
+            coming: Notify::new(),
             early: std::sync::Mutex::default(),
             verify: AtomicBool::new(false),
         }
@@ -247,11 +253,16 @@ impl Job {
         match codebase {
             CodebaseState::Ready | CodebaseState::Unknown => self.wake(),
             // Until the content is ready a look would only bring what the event says.
-            _ => self.show(|view| {
-                if view.state == InstallState::Waiting {
-                    view.reason = Some(format!("the codebase is {}", codebase.word()));
+            _ => {
+                if *codebase == CodebaseState::Verifying {
+                    self.coming.notify_one();
                 }
-            }),
+                self.show(|view| {
+                    if view.state == InstallState::Waiting {
+                        view.reason = Some(format!("the codebase is {}", codebase.word()));
+                    }
+                });
+            }
         }
     }
 
@@ -358,7 +369,7 @@ pub(super) async fn keep_current(agent: Arc<Agent>, job: Arc<Job>, look_at_once:
     let mut effort = Effort { earlier: job.account.spent(), ..Effort::default() };
     let mut failures = 0;
     if !look_at_once {
-        job.wake.notified().await;
+        rest(&agent, &job, &mut effort, None).await;
     }
     loop {
         let aim = if job.verify.swap(false, Ordering::Relaxed) { Aim::Verified } else { Aim::Current };
@@ -384,11 +395,7 @@ pub(super) async fn keep_current(agent: Arc<Agent>, job: Arc<Job>, look_at_once:
         job.settle(&*job.record.lock().await, &outcome, next_attempt);
         job.log(&outcome);
         agent.report_due();
-        let woken = tokio::select! {
-            () = job.wake.notified() => true,
-            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => false,
-        };
-        if woken {
+        if rest(&agent, &job, &mut effort, wait).await {
             failures = 0;
         }
     }

@@ -5,6 +5,7 @@
 //! does not hash to a signed manifest, two processes work in one folder, a wait has no reason and no end.
 
 mod account;
+mod ahead;
 pub mod control;
 mod core;
 mod error;

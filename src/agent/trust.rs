@@ -93,7 +93,11 @@ impl Trust {
         Ok(target.clone())
     }
 
-    async fn update(&mut self, client: &Client, keep: bool) -> Result<()> {
+    /// Asks the server of `client` for newer metadata. With `keep`, what was learned is durable.
+    ///
+    /// # Errors
+    /// The metadata is refused, the server failed, or I/O.
+    pub(super) async fn update(&mut self, client: &Client, keep: bool) -> Result<()> {
         let updated = self.fetch(client).await;
         // Also after a failure: what was verified until then holds.
         let kept = if keep { self.keep().await } else { Ok(()) };

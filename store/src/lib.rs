@@ -12,6 +12,7 @@ mod golden;
 pub mod id;
 pub mod index;
 pub mod ingest;
+mod lines;
 pub mod manifest;
 mod map;
 pub mod pack;

@@ -25,7 +25,7 @@ use crate::net::{Client, blocking};
 use crate::trust::tuf::TargetInfo;
 
 /// How old a look may be that an update goes by; after a longer wait it looks again.
-const LOOK_AGE_MAX: Duration = Duration::from_secs(10);
+pub(in crate::agent) const LOOK_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// A look that is under way, and since when.
 type LookWork = (Instant, Work<Option<Look>>);
@@ -81,7 +81,7 @@ impl Content {
     ) -> Result<Self> {
         let id = target.manifest;
         let site = if aim == Aim::Planned { Site::scratch(id)? } else { Site::own(job, record, id)? };
-        let installed = match prepared.0 {
+        let installed = match prepared.work {
             Some(installed) => installed.join().await?,
             None => None,
         };
@@ -226,25 +226,44 @@ pub(super) struct Installed {
     look: Option<LookWork>,
 }
 
-/// The installed version, being opened while servers are asked; nothing if there is none.
-#[derive(Debug, Default)]
-pub(super) struct Prepared(Option<Work<Option<Installed>>>);
+/// The installed version, being opened and looked at while servers are asked, or before; nothing if there is none.
+#[derive(Debug)]
+pub(in crate::agent) struct Prepared {
+    /// Which version, and where.
+    of: Option<(ManifestId, PathBuf)>,
+    begun: Instant,
+    work: Option<Work<Option<Installed>>>,
+}
 
 impl Prepared {
     /// Begins to open what `record` says, and to look at its files unless it is only for a plan.
-    pub(super) fn begin(job: &Job, record: &Record, aim: Aim) -> Self {
-        let Some(id) = record.installed.as_ref().and_then(|installed| manifest_of(installed).ok()) else { return Self(None) };
-        let folder: &InstallFolder = &job.folder;
-        let (root, work, path) = (record.dest.clone(), folder.work(), folder.manifest(id));
-        Self(Some(blocking::start("opening what is installed", move || {
-            // If it cannot be used its content is fetched like any other.
-            let manifest = Arc::new(ManifestFile::open(&path, id).ok()?);
-            let installed = Arc::clone(&manifest);
-            let seed = Seed::of(&root, manifest, &Target::table_path(&work, id)).ok()?;
-            let look = (aim != Aim::Planned)
-                .then(|| (Instant::now(), blocking::start("looking at it", move || Look::at(&root, &work, &installed))));
-            Some(Installed { seed, look })
-        })))
+    pub(super) fn begin(folder: &InstallFolder, record: &Record, aim: Aim) -> Self {
+        let id = record.installed.as_ref().and_then(|installed| manifest_of(installed).ok());
+        let work = id.map(|id| {
+            let (root, work, path) = (record.dest.clone(), folder.work(), folder.manifest(id));
+            blocking::start("opening what is installed", move || {
+                // If it cannot be used its content is fetched like any other.
+                let manifest = Arc::new(ManifestFile::open(&path, id).ok()?);
+                let installed = Arc::clone(&manifest);
+                let seed = Seed::of(&root, manifest, &Target::table_path(&work, id)).ok()?;
+                let look = (aim != Aim::Planned)
+                    .then(|| (Instant::now(), blocking::start("looking at it", move || Look::at(&root, &work, &installed))));
+                Some(Installed { seed, look })
+            })
+        });
+        Self { of: id.map(|id| (id, record.dest.clone())), begun: Instant::now(), work }
+    }
+
+    /// Begins it before it is asked for: a newer version is about to be ready. Nothing where there is no installed version.
+    pub(in crate::agent) fn ahead(folder: &InstallFolder, record: &Record) -> Option<Self> {
+        Some(Self::begin(folder, record, Aim::Current)).filter(|prepared| prepared.of.is_some())
+    }
+
+    /// Says whether it was begun not too long ago, and for what `record` says is installed now.
+    pub(super) fn serves(&self, record: &Record) -> bool {
+        let installed = record.installed.as_ref().and_then(|installed| manifest_of(installed).ok());
+        let same = self.of.as_ref().is_some_and(|(id, dest)| Some(*id) == installed && *dest == record.dest);
+        same && self.begun.elapsed() < LOOK_AGE_MAX
     }
 }
 

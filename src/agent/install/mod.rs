@@ -26,7 +26,8 @@ use crate::net::fetch::full_cost;
 use crate::policy::Terms;
 use crate::protocol::fleet::{Endpoint, PACKAGES_PATH, Resolution, VersionInfo};
 use crate::trust::tuf::TargetInfo;
-use content::{Content, Prepared};
+use content::Content;
+pub(super) use content::{LOOK_AGE_MAX, Prepared};
 use patches::Choice;
 
 /// How far an attempt goes.
@@ -140,7 +141,8 @@ impl<'a> Walk<'a> {
     /// # Errors
     /// Only what another server could not mend.
     async fn turn_to(&mut self, server: &Endpoint) -> Result<Option<Outcome>> {
-        let client = self.client(server)?;
+        let connected = self.effort.ahead.as_ref().and_then(|ahead| ahead.client(server)).cloned();
+        let client = connected.map_or_else(|| self.client(server), Ok)?;
         let path = format!("{PACKAGES_PATH}/{}", self.job.package);
         let resolution: Resolution = match client.get_json(&path).await {
             Ok(resolution) => resolution,
@@ -202,7 +204,7 @@ impl<'a> Walk<'a> {
         }
         self.job.show_fetching(&version, client.server());
         self.effort.begun.get_or_insert_with(Instant::now);
-        self.prepared.get_or_insert_with(|| Prepared::begin(self.job, self.record, self.aim));
+        self.prepared.get_or_insert_with(|| prepare(self.job, self.record, self.effort, self.aim));
         let keep = self.aim != Aim::Planned;
         let target = self.agent.trust.lock().await.release(resolution, &version, client, keep).await?;
         self.chosen = Some(Chosen { version, target });
@@ -232,7 +234,7 @@ impl<'a> Walk<'a> {
         let content = if let Some(content) = self.content.take() {
             content
         } else {
-            let prepared = self.prepared.take().unwrap_or_else(|| Prepared::begin(self.job, self.record, self.aim));
+            let prepared = self.prepared.take().unwrap_or_else(|| prepare(self.job, self.record, self.effort, self.aim));
             Content::open(self.job, (&chosen.target, self.aim), prepared, self.record, client).await?
         };
         let manifest = chosen.target.manifest;
@@ -326,6 +328,14 @@ impl<'a> Walk<'a> {
         }
         Err(Error::Sources(self.failures.iter().map(ToString::to_string).collect()))
     }
+}
+
+/// Takes the look at what is installed that was begun when the version was about to be ready, or begins now. Whoever asks for a look at every file
+/// means one from now on.
+fn prepare(job: &Job, record: &Record, effort: &mut Effort, aim: Aim) -> Prepared {
+    let ahead = effort.ahead.take().map(|ahead| ahead.prepared);
+    let ahead = ahead.filter(|prepared| aim == Aim::Current && prepared.serves(record));
+    ahead.unwrap_or_else(|| Prepared::begin(&job.folder, record, aim))
 }
 
 /// Says whether a failure is this machine's, so that no other source would fare better.

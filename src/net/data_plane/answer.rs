@@ -101,6 +101,32 @@ pub(super) fn manifest(version: &Version, base: Option<&Version>, outlet: &Outle
     })
 }
 
+/// Encodes the manifest with the bytes of `base` as prefix; `None` if that takes more than `bytes_max`.
+pub(super) fn short_manifest(manifest: &ManifestFile, base: &ManifestFile, bytes_max: usize) -> Option<Bytes> {
+    let mut short = Short { bytes: Vec::new(), bytes_max };
+    encode_manifest(manifest.bytes(), base.bytes(), &mut short).ok().map(|()| short.bytes.into())
+}
+
+/// Collects what is written, and fails when it is too much.
+struct Short {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl Write for Short {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.bytes_max {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Counts the bytes that a manifest costs a receiver that has `base`.
 ///
 /// # Errors

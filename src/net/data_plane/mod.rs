@@ -112,14 +112,18 @@ impl DataPlane {
     }
 
     /// Does beforehand, where it is little work, what machines with version `base` ask for as soon as `target` is announced: the patches between
-    /// them, and what all of `target` costs. What goes wrong is told to whoever asks.
+    /// them, the manifest, and what all of `target` costs. What goes wrong is told to whoever asks.
     pub async fn prepare(&self, base: ManifestId, target: ManifestId) {
         let (Ok(base), Ok(target)) = (self.versions.open(base).await, self.versions.open(target).await) else { return };
-        if !self.patches.prepare(&(base, Arc::clone(&target))).await {
+        if !self.patches.prepare(&(Arc::clone(&base), Arc::clone(&target))).await {
             return;
         }
         let store = self.store.clone();
-        let _ = blocking::run("counting bytes", move || target.full_wire_bytes(&store)).await;
+        let work = move || {
+            target.encode_for(&base);
+            target.full_wire_bytes(&store)
+        };
+        let _ = blocking::run("preparing answers", work).await;
     }
 
     /// Begins to build the patches from version `base` to version `target`, if both are here; nobody waits for them.
@@ -202,11 +206,15 @@ async fn manifest(
         }
         None => None,
     };
-    let turn = plane.turn().await?;
     let base_id = base.as_ref().map(|base| base.manifest.id().to_string());
-    let body = answer::stream("a manifest", turn, move |outlet| answer::manifest(&version, base.as_deref(), outlet))
-        .await
-        .map_err(Problem::into_response)?;
+    let body = if let Some(encoded) = base.as_ref().and_then(|base| version.encoded_for(base.manifest.id())) {
+        encoded.into()
+    } else {
+        let turn = plane.turn().await?;
+        answer::stream("a manifest", turn, move |outlet| answer::manifest(&version, base.as_deref(), outlet))
+            .await
+            .map_err(Problem::into_response)?
+    };
     let mut response = stream_of(MANIFEST_TYPE, body);
     if let Some(id) = base_id.and_then(|id| id.parse().ok()) {
         response.headers_mut().insert(BASE_HEADER, id);

@@ -3,16 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use bytes::Bytes;
 use consign_store::chunk::ChunkKind;
 use consign_store::manifest::{ChunkTable, Layout, ManifestFile};
 use consign_store::{ManifestId, Store};
 use tokio::sync::OnceCell;
 
+use super::answer;
 use crate::net::blocking;
 use crate::net::error::Result;
 
 /// Most versions kept open.
 const OPEN_MAX: usize = 64;
+/// Longest encoded manifest that is kept, bytes.
+const ENCODED_BYTES_MAX: usize = 64 << 10;
 
 /// A version as a server needs it; both are small in memory.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Version {
     pub table: Arc<ChunkTable>,
     /// What all of it costs a receiver that has nothing, bytes; counted when somebody asks.
     full_wire_bytes: OnceLock<u64>,
+    /// Its manifest as it is sent to whoever has the version before; made when that was little.
+    encoded: OnceLock<(ManifestId, Bytes)>,
 }
 
 type Slot = Arc<OnceCell<Arc<Version>>>;
@@ -100,7 +106,28 @@ impl Version {
             let mut page = |page| Ok(store.read_chunk(&page, ChunkKind::RecipePage)?.bytes().clone());
             ChunkTable::build(&path, &manifest, &layout, &|_| true, &mut page)
         })?;
-        Ok(Self { manifest: Arc::new(manifest), table: Arc::new(table), full_wire_bytes: OnceLock::new() })
+        Ok(Self {
+            manifest: Arc::new(manifest),
+            table: Arc::new(table),
+            full_wire_bytes: OnceLock::new(),
+            encoded: OnceLock::new(),
+        })
+    }
+
+    /// Encodes the manifest for receivers that have `base`, and keeps it if it is short. Blocking.
+    pub(super) fn encode_for(&self, base: &Self) {
+        if self.encoded.get().is_some() || !answer::is_usable_base(&base.manifest, &self.manifest) {
+            return;
+        }
+        if let Some(bytes) = answer::short_manifest(&self.manifest, &base.manifest, ENCODED_BYTES_MAX) {
+            // Somebody else may have been faster.
+            let _ = self.encoded.set((base.manifest.id(), bytes));
+        }
+    }
+
+    /// The manifest encoded for receivers that have `base`, if that was made ahead.
+    pub(super) fn encoded_for(&self, base: ManifestId) -> Option<Bytes> {
+        self.encoded.get().filter(|(known, _)| *known == base).map(|(_, bytes)| bytes.clone())
     }
 
     /// Counts what all of it costs a receiver that has nothing, bytes: records and recipes. Blocking, the first time.

@@ -213,6 +213,27 @@ async fn a_small_set_of_patches_is_there_before_anybody_asks_and_costs_no_worker
 }
 
 #[tokio::test]
+async fn a_manifest_that_was_encoded_ahead_is_the_one_that_is_encoded_for_whoever_asks() {
+    let world = world(Limits::default()).await;
+    let (old, new) = (world.plane.versions().open(world.old.0).await.unwrap(), world.new.0);
+    let (dir, client) = (tempfile::tempdir().unwrap(), world.client());
+    let mut costs = Vec::new();
+    for prepared in [false, true] {
+        if prepared {
+            world.plane.prepare(world.old.0, new).await;
+        }
+        let len = world.plane.versions().open(new).await.unwrap().manifest.bytes().len() as u64;
+        // Whoever has another base, or none, gets what that takes.
+        for base in [Some(Arc::clone(&old.manifest)), None] {
+            let (fetched, cost) = fetch_manifest(&client, new, len, base, &dir.path().join("manifest")).await.unwrap();
+            assert_eq!(fetched.id(), new);
+            costs.push(cost);
+        }
+    }
+    assert_eq!(costs[..2], costs[2..]);
+}
+
+#[tokio::test]
 async fn forbidden_and_absent_are_the_same_bytes() {
     let world = world(Limits::default()).await;
     world.rights.0.lock().unwrap().remove(&world.old.0);

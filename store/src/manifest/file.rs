@@ -159,13 +159,7 @@ impl ManifestFile {
     /// came over the wire are looked up here first.
     #[must_use]
     pub fn file_of(&self, number: u32) -> Option<(u64, FileDigest, u32)> {
-        if number as usize >= self.offsets.len() {
-            return None;
-        }
-        match self.entry_ref(number).kind {
-            KindRef::File { size, digest, chunks } => Some((size, digest, chunks)),
-            KindRef::Folder | KindRef::Symlink { .. } => None,
-        }
+        wire::file_of(&self.bytes()[self.offset(number)?..])
     }
 
     /// Returns the permission bits of entry `number`.

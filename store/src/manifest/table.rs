@@ -7,7 +7,6 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use crate::chunk::record::ChunkLine;
 use crate::error::{At, Error, Result};
 use crate::fsx;
 use crate::id::{ChunkId, FileDigest};
+use crate::lines::LinesWriter;
 use crate::manifest::file::ManifestFile;
 use crate::manifest::layout::Layout;
 use crate::manifest::recipe;
@@ -131,24 +131,32 @@ fn write_table(
     page: &mut dyn FnMut(ChunkId) -> Result<Bytes>,
 ) -> Result<()> {
     let file = File::create(temp).at("create", path)?;
-    let mut body = Body { out: BufWriter::with_capacity(1 << 18, file), hash: blake3::Hasher::new_derive_key(BODY_CONTEXT) };
-    body.out.write_all(&[0; HEADER_BYTES]).at("write", path)?;
+    let body = LinesWriter::begin(file, HEADER_BYTES, blake3::Hasher::new_derive_key(BODY_CONTEXT));
+    let mut body = body.at("write", path)?;
+    let mut push = |id: ChunkId, len: u32| {
+        let mut line = [0; LINE_BYTES];
+        line[..32].copy_from_slice(id.as_bytes());
+        line[32..].copy_from_slice(&len.to_le_bytes());
+        body.push(&line).at("write", path)
+    };
     for placed in layout.files() {
         let Some((size, digest, chunks)) = manifest.file_of(placed.entry) else { continue };
         match chunks {
             0 => {}
-            1 => body.push(ChunkId::from(digest), single_len(size, path)?).at("write", path)?,
+            1 => push(ChunkId::from(digest), single_len(size, path)?)?,
             _ if !wanted(placed.entry) => {
-                (0..chunks).try_for_each(|_| body.push(ChunkId::from(FileDigest([0; 32])), LEN_UNKNOWN)).at("write", path)?;
+                (0..chunks).try_for_each(|_| push(ChunkId::from(FileDigest([0; 32])), LEN_UNKNOWN))?;
             }
-            _ => recipe::walk(digest, size, chunks, page, &mut |line| body.push(line.id, line.len).at("write", path))?,
+            _ => recipe::walk(digest, size, chunks, page, &mut |line| push(line.id, line.len))?,
         }
     }
-    let sum: [u8; fields::SUM_BYTES] = fields::array_at(body.hash.finalize().as_bytes(), 0);
-    let mut file = body.out.into_inner().map_err(std::io::IntoInnerError::into_error).at("write", path)?;
-    let mut header = header_of(manifest, layout.chunks(), &sum).to_vec();
-    header.extend(fields::sum(HEADER_CONTEXT, &[&header]));
-    file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header)).at("write", path)
+    let header = |hash: blake3::Hash| {
+        let sum: [u8; fields::SUM_BYTES] = fields::array_at(hash.as_bytes(), 0);
+        let mut header = header_of(manifest, layout.chunks(), &sum).to_vec();
+        header.extend(fields::sum(HEADER_CONTEXT, &[&header]));
+        header
+    };
+    body.finish(header).at("write", path)
 }
 
 /// The length of a file's only chunk.
@@ -168,22 +176,6 @@ fn header_of(manifest: &ManifestFile, lines: u32, body_checksum: &[u8]) -> [u8; 
 
 fn damaged(path: &Path, why: &str) -> Error {
     Error::damaged(format!("chunk table {}", path.display()), why)
-}
-
-/// The lines being written, and their checksum.
-struct Body {
-    out: BufWriter<File>,
-    hash: blake3::Hasher,
-}
-
-impl Body {
-    fn push(&mut self, id: ChunkId, len: u32) -> std::io::Result<()> {
-        let mut line = [0; LINE_BYTES];
-        line[..32].copy_from_slice(id.as_bytes());
-        line[32..].copy_from_slice(&len.to_le_bytes());
-        self.hash.update(&line);
-        self.out.write_all(&line)
-    }
 }
 
 #[cfg(test)]

@@ -169,6 +169,20 @@ pub(super) fn path_of(bytes: &[u8]) -> &str {
     std::str::from_utf8(&bytes[4..4 + len]).expect("the entry was checked when the manifest was opened")
 }
 
+/// Reads size, digest and chunk count of the entry at the front of `bytes`, which [`decode`] has accepted before, and nothing else of it; `None` if it
+/// is no file.
+pub(super) fn file_of(bytes: &[u8]) -> Option<(u64, FileDigest, u32)> {
+    let mut fields = Fields(bytes);
+    let [kind, _] = fields.array().ok()?;
+    if kind != KIND_FILE {
+        return None;
+    }
+    fields.text().ok()?;
+    let size = u64::from_le_bytes(fields.array().ok()?);
+    let digest = FileDigest(fields.array().ok()?);
+    Some((size, digest, u32::from_le_bytes(fields.array().ok()?)))
+}
+
 fn decode_attributes(fields: &mut Fields<'_>, count: u8, path: &str) -> Result<u16> {
     let wrong = |why: &str| Err(damaged(&format!("{path}: {why}")));
     if count > ATTRIBUTES_MAX {

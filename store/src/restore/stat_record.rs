@@ -7,7 +7,6 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -17,6 +16,7 @@ use crate::chunk::fields;
 use crate::error::{At, Result};
 use crate::fsx;
 use crate::id::ManifestId;
+use crate::lines::LinesWriter;
 use crate::manifest::file::ManifestFile;
 use crate::map::ReadOnlyMap;
 
@@ -128,16 +128,14 @@ fn write_lines(path: &Path, manifest: ManifestId, entries: u32, line: impl Fn(u3
     header.extend_from_slice(manifest.as_bytes());
     let mut hash = blake3::Hasher::new_derive_key(CONTEXT);
     hash.update(&header);
-    let mut out = BufWriter::with_capacity(1 << 18, File::create(&temp).at("create", path)?);
-    out.write_all(&[0; HEADER_BYTES]).at("write", path)?;
-    for number in 0..entries {
-        let line = line(number).unwrap_or(BLANK);
-        hash.update(&line);
-        out.write_all(&line).at("write", path)?;
-    }
-    header.extend_from_slice(&hash.finalize().as_bytes()[..16]);
-    let mut file = out.into_inner().map_err(std::io::IntoInnerError::into_error).at("write", path)?;
-    file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header)).at("write", path)?;
+    let out = LinesWriter::begin(File::create(&temp).at("create", path)?, HEADER_BYTES, hash);
+    let mut out = out.at("write", path)?;
+    (0..entries).try_for_each(|number| out.push(&line(number).unwrap_or(BLANK))).at("write", path)?;
+    let finished = out.finish(|hash| {
+        header.extend_from_slice(&hash.as_bytes()[..16]);
+        header
+    });
+    finished.at("write", path)?;
     fs::rename(&temp, path).at("rename to", path)
 }
 
