@@ -40,7 +40,8 @@ impl Ahead {
 async fn connect(agent: &Agent, effort: &Effort) -> Option<(Endpoint, Client)> {
     let server = agent.servers().into_iter().next()?;
     let client = agent.member.client(&server, Arc::clone(&effort.meter)).ok()?;
-    agent.trust.lock().await.update(&client, true).await.ok()?;
+    // Durable when the version is asked for: this may be given up at any moment, also in the middle of a write.
+    agent.trust.lock().await.update(&client, false).await.ok()?;
     Some((server, client))
 }
 
@@ -59,6 +60,7 @@ pub(super) async fn rest(agent: &Agent, job: &Job, effort: &mut Effort, wait: Op
         if effort.ahead.as_ref().is_some_and(|ahead| ahead.client.is_none()) {
             let connected = tokio::select! {
                 () = job.wake.notified() => return true,
+                () = &mut end, if wait.is_some() => return false,
                 connected = timeout(LOOK_AGE_MAX, connect(agent, effort)) => connected.ok().flatten(),
             };
             if let Some(ahead) = &mut effort.ahead {

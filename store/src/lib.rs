@@ -4,6 +4,7 @@
 //! source folder → [`ingest`] → records in a [`pack`] → [`manifest`] → [`restore`] → folder.
 
 pub mod chunk;
+mod cores;
 pub mod delta;
 pub mod error;
 pub mod fsx;
@@ -21,6 +22,7 @@ mod spill;
 pub mod store;
 pub mod upkeep;
 
+pub use cores::cores;
 pub use error::{Error, Result};
 pub use id::{ChunkId, FileDigest, ManifestId};
 pub use map::map_large_buffers;

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
+use consign_store::cores;
 use consign_store::delta::Scope;
 use consign_store::error::At as _;
 use consign_store::restore::{Assembly, Seed};
@@ -20,7 +20,7 @@ const AT_ONCE_MAX: usize = 2;
 
 /// How many of `patches` are applied at once on this machine.
 pub(super) fn at_once(patches: usize) -> usize {
-    available_parallelism().map_or(1, std::num::NonZero::get).min(AT_ONCE_MAX).min(patches)
+    cores().min(AT_ONCE_MAX).min(patches)
 }
 
 /// A patch that was fetched.

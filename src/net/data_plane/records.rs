@@ -2,10 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 use axum::body::Body;
 use bytes::Bytes;
+use consign_store::cores;
 use consign_store::restore::WireStream;
 use futures_util::stream::unfold;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -33,7 +33,7 @@ pub(super) struct Steps {
 
 impl Default for Steps {
     fn default() -> Self {
-        let steps = available_parallelism().map_or(1, std::num::NonZero::get).saturating_mul(STEPS_A_CORE).min(STEPS_MAX);
+        let steps = cores().saturating_mul(STEPS_A_CORE).min(STEPS_MAX);
         Self { turns: Arc::new(Semaphore::new(steps)), room: Arc::new(Semaphore::new(MADE_KIB_MAX as usize)) }
     }
 }

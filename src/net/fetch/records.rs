@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::available_parallelism;
 
 use bytes::Bytes;
 use consign_store::chunk::ChunkKind;
 use consign_store::chunk::record::{RecordSplitter, VerifiedRecord};
+use consign_store::cores;
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::Sink;
@@ -86,7 +86,7 @@ struct Job {
 
 impl Crew {
     fn new(request: &Request<'_>, sink: &Sink) -> Self {
-        let workers_max = available_parallelism().map_or(1, std::num::NonZero::get).min(WORKERS_MAX);
+        let workers_max = cores().min(WORKERS_MAX);
         let (sender, receiver) = mpsc::channel(workers_max);
         let job = Job {
             queue: Mutex::new(receiver),

@@ -26,6 +26,7 @@ use self::source::{FileStat, Root};
 use self::stat_cache::StatCache;
 use self::tree::{Ask, Known, Tree};
 use crate::chunk::ChunkKind;
+use crate::cores;
 use crate::error::{Error, Result};
 use crate::fsx;
 use crate::id::{ChunkId, ManifestId};
@@ -79,7 +80,7 @@ pub struct Options {
 impl Options {
     fn threads(&self) -> usize {
         match self.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => cores(),
             some => some,
         }
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::cores;
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::manifest::file::ManifestFile;
@@ -219,7 +220,7 @@ fn for_each_file_part(
     work: &(dyn Fn(Placed, Range<u32>, u64) -> Result<()> + Sync),
 ) -> Result<()> {
     let chunks = layout.chunks();
-    parallel::for_each(chunks.div_ceil(BLOCK) as usize, parallel::cores(), Take::One, &|block| {
+    parallel::for_each(chunks.div_ceil(BLOCK) as usize, cores(), Take::One, &|block| {
         let block = u32::try_from(block).unwrap_or(u32::MAX);
         let end = chunks.min((block + 1).saturating_mul(BLOCK));
         let mut next = block * BLOCK;

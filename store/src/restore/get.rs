@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::chunk::ChunkKind;
 use crate::chunk::record::VerifiedRecord;
+use crate::cores;
 use crate::error::{At, Error, Result};
 use crate::fsx;
 use crate::id::ManifestId;
@@ -58,7 +59,7 @@ pub fn get(store: &Store, manifest: ManifestId, dest: &Path, seed: Option<&Path>
         }
     };
     assembly.record_stats = false;
-    let workers = if workers == 0 { parallel::cores() } else { workers };
+    let workers = if workers == 0 { cores() } else { workers };
     let seeds = seed.map(|root| survey(root, &target.work, workers)).transpose()?;
     assembly.build_table(&mut |id| Ok(store.read_chunk(&id, ChunkKind::RecipePage)?.bytes().clone()))?;
     assembly.take_local(seeds.as_slice())?;

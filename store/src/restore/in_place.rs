@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Dir, FileType};
 
+use crate::cores;
 use crate::error::{At, Error, Result};
 use crate::manifest::file::ManifestFile;
 use crate::manifest::layout::{Layout, Placed};
@@ -91,7 +92,7 @@ impl<'a> InPlace<'a> {
     /// A folder with content of others stands where a file or link must go.
     pub(super) fn keep(&self, layout: &Layout, content: &Content) -> Result<u64> {
         let lacking = Mutex::new(0);
-        parallel::for_each(layout.len(), parallel::cores(), Take::Several, &|position| {
+        parallel::for_each(layout.len(), cores(), Take::Several, &|position| {
             let Some(placed) = layout.at(position) else { return Ok(()) };
             if self.is_unchanged(placed.entry) || self.is_right(placed, content)? {
                 content.kept.add(placed.entry);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Stat};
 
+use crate::cores;
 use crate::manifest::file::ManifestFile;
 
 use super::assembly::entries;
@@ -57,7 +58,7 @@ impl Look {
             }
             Ok(())
         };
-        parallel::for_each(entries(installed) as usize, parallel::cores(), Take::Several, &look).ok()?;
+        parallel::for_each(entries(installed) as usize, cores(), Take::Several, &look).ok()?;
         let looks = tree.looks();
         Some(Self { record, agrees, folders, looks })
     }

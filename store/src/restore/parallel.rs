@@ -1,17 +1,11 @@
 //! Runs independent work on all cores, within one call.
 
-use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::Result;
 
 /// How many numbers a thread takes at a time: neighbours share folders and records.
 const TAKE: usize = 16;
-
-/// The number of threads to use where the caller has no wish.
-pub(super) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
-}
 
 /// Calls `work` for each number below `count`, on at most `threads` threads, and returns the first error; after one, no more is begun.
 pub(super) fn for_each(count: usize, threads: usize, take: Take, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {

@@ -1,14 +1,12 @@
 //! Folding the target of a receiver again.
 
-use std::num::NonZero;
-use std::thread::available_parallelism;
-
 use super::super::format::damaged;
 use super::deflate::Deflater;
 use super::lists::{Made, TargetStream};
 use super::unfolded::{Base, Place};
 use super::work::{LOOKS_PER_BYTE_MAX, Work};
 use super::{PLAIN_BYTES_MAX, PLAIN_STEP_BYTES};
+use crate::cores;
 use crate::error::{Error, Result};
 
 /// Bytes of a stream that is kept, copied at once.
@@ -20,7 +18,7 @@ const THREADS_MAX: usize = 4;
 /// How many threads share a stream that is folded on this machine.
 #[must_use]
 pub fn fold_threads() -> usize {
-    available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX)
+    cores().min(THREADS_MAX)
 }
 
 /// Takes the unfolded target as it is made and gives the target.

@@ -66,14 +66,12 @@ impl Crew {
                 // Without a thread for it the one before goes on.
                 threads.extend(thread::Builder::new().name(format!("deflate-{number}")).spawn_scoped(scope, parse).ok());
             }
-            first.run(plain, if helpers == 0 { end } else { cut(1) + MEET_BYTES }, to_end, &mut made);
+            first.run(plain, cut(1) + MEET_BYTES, to_end, &mut made);
             threads.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<Part<'_>>>()
         });
         let mut seen = (0, decided);
         for mut part in parts {
-            join(first, &mut made, &mut seen, &mut part, &|parser, made| {
-                parser.run(plain, parser.at + MEET_BYTES, to_end, made);
-            });
+            join(first, &mut made, &mut seen, &mut part, (plain, to_end));
             self.looks += part.parser.take_looks();
         }
         first.run(plain, end, to_end, &mut made);
@@ -100,13 +98,13 @@ struct Part<'a> {
 }
 
 /// Puts `part` behind what `first` has made, from where both decide alike, and its parser in the place of `first`; leaves it out where
-/// they do not meet. `go_on` has a parser decide on some more.
+/// they do not meet.
 fn join(
     first: &mut Parser,
     made: &mut Vec<Symbol>,
     seen: &mut (usize, usize),
     part: &mut Part<'_>,
-    go_on: &dyn Fn(&mut Parser, &mut Vec<Symbol>),
+    (plain, to_end): (&Plain, bool),
 ) {
     loop {
         if let Some((mine, others)) = meet(made, seen, &part.made, part.start) {
@@ -117,7 +115,7 @@ fn join(
         }
         let before = first.at;
         if before < part.parser.at {
-            go_on(first, made);
+            first.run(plain, before + MEET_BYTES, to_end, made);
         }
         if first.at == before {
             return;
