@@ -9,6 +9,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::error::CliError;
 
+/// What a process adds that lets others go first: beside one that does not it has about a tenth of a core.
+const NICENESS: i32 = 10;
+
 /// Resolves when the process is asked to stop.
 pub type Shutdown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -24,6 +27,12 @@ pub fn serve<F: Future<Output = Result<(), CliError>>>(role: impl FnOnce(Shutdow
         let shutdown = shutdown().map_err(|error| CliError::failed(format!("cannot listen for signals: {error}")))?;
         role(shutdown).await
     })
+}
+
+/// Lets whatever else wants a processor here have it first, from now on.
+pub fn let_others_first() {
+    // Refused, it is only ruder.
+    let _ = rustix::process::nice(NICENESS);
 }
 
 fn shutdown() -> std::io::Result<Shutdown> {

@@ -12,7 +12,7 @@ use crate::agent::view::PlanPart;
 use crate::cli::error::CliError;
 use crate::cli::human;
 use crate::cli::output::Output;
-use crate::cli::parts;
+use crate::cli::{parts, process};
 use crate::net::data_plane::{manifest_wire_bytes, write_set};
 
 /// Tells what an update costs.
@@ -41,6 +41,9 @@ pub struct Patch {
     /// An existing empty folder for the patches
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Let everything else on this machine go first
+    #[arg(long)]
+    background: bool,
 }
 
 /// What `store plan` answers: a contract.
@@ -106,6 +109,9 @@ fn manifest(store: &Store, id: ManifestId, scratch: &Path) -> Result<ManifestFil
 
 /// Runs `store patch`: patches into files named by their digests, and their list, `set.json`, last.
 pub fn patch(patch: &Patch, output: &Output) -> Result<(), CliError> {
+    if patch.background {
+        process::let_others_first();
+    }
     let store = Store::open_read_only(&patch.store)?;
     let scratch = tempfile::tempdir().map_err(|e| CliError::io("create a folder in", &std::env::temp_dir(), &e))?;
     let (base, target) = (manifest(&store, patch.base, scratch.path())?, manifest(&store, patch.target, scratch.path())?);

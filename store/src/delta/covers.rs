@@ -21,7 +21,7 @@ const BEGIN_EQUAL: u32 = 4;
 /// Alignments that are tried without the index.
 const RECENT: usize = 8;
 /// Places without a match after which every second is skipped, then more.
-const MISSES_STEP: usize = 256;
+const MISSES_STEP: usize = 64;
 /// Most places that are skipped.
 const SKIP_MAX: usize = 16;
 

@@ -18,7 +18,7 @@ const CLOSE_BYTES: u64 = 8;
 
 /// Builds a patch that makes `target` from `bases`, joined.
 ///
-/// The same input gives the same bytes. Needs up to 3 bytes of memory for each base byte, at most 384 MiB, and one more for each
+/// The same input gives the same bytes. Needs up to 2 bytes of memory for each base byte, at most 256 MiB, and one more for each
 /// byte of several bases; bases and target may be maps of sealed files. Cuts and hashes bases and target; whoever knows their
 /// digests calls [`encode_known`].
 ///

@@ -9,6 +9,10 @@ use super::echo::TRUSTS;
 const LOGIT_ONE: usize = 256;
 /// Largest logit: a probability within 11 units of certain.
 const LOGIT_MAX: i32 = 11 * 256 - 1;
+/// Logits from `-LOGIT_MAX` to `LOGIT_MAX`.
+const SQUASH_LEN: usize = 2 * LOGIT_MAX as usize + 1;
+/// Probabilities in 4096ths.
+const STRETCH_LEN: usize = 4096;
 /// e^(-1/256) in 2^48ths.
 const DECAY: u128 = 280_377_609_773_054;
 /// Fraction bits of a mixer's weights.
@@ -18,9 +22,9 @@ const WEIGHT_BITS: u32 = 16;
 #[derive(Debug)]
 pub(super) struct Logistic {
     /// Probability in 65536ths of logit `index - LOGIT_MAX`.
-    squash: Vec<u16>,
+    squash: Box<[u16; SQUASH_LEN]>,
     /// Logit of probability `index` in 4096ths.
-    stretch: Vec<i16>,
+    stretch: Box<[i16; STRETCH_LEN]>,
 }
 
 impl Logistic {
@@ -34,22 +38,27 @@ impl Logistic {
             power = (power * DECAY) >> 48;
         }
         let lower = upper[1..].iter().rev().map(|&p| (65536 - u32::from(p)) as u16);
-        let squash: Vec<u16> = lower.chain(upper.iter().copied()).collect();
-        let mut stretch = Vec::with_capacity(4096);
+        let mut squash = Box::new([0; SQUASH_LEN]);
+        for (to, p) in squash.iter_mut().zip(lower.chain(upper.iter().copied())) {
+            *to = p;
+        }
+        let mut stretch = Box::new([0; STRETCH_LEN]);
         let mut at = 0;
-        for p in 0..4096_u32 {
-            while at + 1 < squash.len() && u32::from(squash[at]) < p * 16 + 8 {
+        for (p, logit) in stretch.iter_mut().enumerate() {
+            while at + 1 < squash.len() && usize::from(squash[at]) < p * 16 + 8 {
                 at += 1;
             }
-            stretch.push((at as i32 - LOGIT_MAX) as i16);
+            *logit = (at as i32 - LOGIT_MAX) as i16;
         }
         Self { squash, stretch }
     }
 
+    #[inline]
     fn squash(&self, logit: i32) -> u16 {
         self.squash[(logit.clamp(-LOGIT_MAX, LOGIT_MAX) + LOGIT_MAX) as usize]
     }
 
+    #[inline]
     fn stretch(&self, one: u16) -> i32 {
         i32::from(self.stretch[usize::from(one >> 4)])
     }
@@ -70,6 +79,7 @@ impl Slot {
         Self((one as u32) << 16)
     }
 
+    #[inline]
     pub(super) fn one(self) -> u16 {
         ((self.0 >> 16) as u16).clamp(1, u16::MAX)
     }

@@ -23,7 +23,12 @@ pub(super) async fn build(store: &Path, pair: Pair, cache: &Cache) -> Result<(),
     let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let out = cache.begin()?;
     let mut command = Command::new(program);
-    command.args(["store", "patch", "--base"]).arg(pair.base.to_string()).arg("--target").arg(pair.target.to_string());
+    // Nobody waits longer for records because patches are being built.
+    command
+        .args(["store", "patch", "--background", "--base"])
+        .arg(pair.base.to_string())
+        .arg("--target")
+        .arg(pair.target.to_string());
     command.arg("--out").arg(out.path()).arg("--").arg(store);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| format!("cannot start a worker: {error}"))?;
