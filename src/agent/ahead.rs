@@ -1,4 +1,4 @@
-//! What an update does before its version is ready: what is installed is looked at, the server connected, the release metadata fetched.
+//! What an update does before its version is ready: what is installed is looked at, the server connected, the release metadata and the manifest fetched.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,17 @@ async fn connect(agent: &Agent, effort: &Effort) -> Option<(Endpoint, Client)> {
     Some((server, client))
 }
 
+/// Connects, and fetches the manifest of the version that is about to be ready. May be given up at any moment; what is done by then stays.
+async fn reach_out(agent: &Agent, job: &Job, effort: &mut Effort) {
+    let connected = connect(agent, effort).await;
+    let Some(ahead) = &mut effort.ahead else { return };
+    ahead.client = connected;
+    let target = agent.trust.lock().await.current(job.package);
+    if let (Some((_, client)), Some(target)) = (&ahead.client, target) {
+        ahead.prepared.fetch_coming(job, &target, client).await;
+    }
+}
+
 /// Waits for an event, a request, or the end of `wait`, and says whether it was woken. Meanwhile what can be done is done when a newer version is about to
 /// be ready; what is not asked for in time is let go.
 pub(super) async fn rest(agent: &Agent, job: &Job, effort: &mut Effort, wait: Option<Duration>) -> bool {
@@ -58,13 +69,11 @@ pub(super) async fn rest(agent: &Agent, job: &Job, effort: &mut Effort, wait: Op
             () = tokio::time::sleep(LOOK_AGE_MAX), if effort.ahead.is_some() => effort.ahead = None,
         }
         if effort.ahead.as_ref().is_some_and(|ahead| ahead.client.is_none()) {
-            let connected = tokio::select! {
+            tokio::select! {
                 () = job.wake.notified() => return true,
                 () = &mut end, if wait.is_some() => return false,
-                connected = timeout(LOOK_AGE_MAX, connect(agent, effort)) => connected.ok().flatten(),
-            };
-            if let Some(ahead) = &mut effort.ahead {
-                ahead.client = connected;
+                // Late, it is let go with what there is.
+                _ = timeout(LOOK_AGE_MAX, Box::pin(reach_out(agent, job, effort))) => {}
             }
         }
     }

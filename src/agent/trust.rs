@@ -7,7 +7,7 @@ use consign_store::{ManifestId, fsx};
 use sha2::{Digest as _, Sha256};
 
 use crate::agent::error::{Error, Result};
-use crate::domain::Millis;
+use crate::domain::{Millis, PackageId};
 use crate::net::clock;
 use crate::net::member::Member;
 use crate::net::{Client, blocking};
@@ -91,6 +91,11 @@ impl Trust {
             return Err(refuse("another manifest length is signed for it"));
         }
         Ok(target.clone())
+    }
+
+    /// The highest released version of a package, as far as is known.
+    pub(super) fn current(&self, package: PackageId) -> Option<TargetInfo> {
+        self.client.targets()?.current(package).cloned()
     }
 
     /// Asks the server of `client` for newer metadata. With `keep`, what was learned is durable.

@@ -31,7 +31,15 @@ impl<T> Work<T> {
     ///
     /// # Errors
     /// As [`run`].
-    pub async fn join(self) -> Result<T> {
-        self.handle.await.map_err(|_| Error::Stopped(self.what))
+    pub async fn join(mut self) -> Result<T> {
+        self.ended().await
+    }
+
+    /// Waits for the result, once; who gives up waiting may wait again.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub async fn ended(&mut self) -> Result<T> {
+        (&mut self.handle).await.map_err(|_| Error::Stopped(self.what))
     }
 }

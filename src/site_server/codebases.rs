@@ -237,6 +237,11 @@ impl Codebases {
         self.entries().get(manifest).is_some_and(|entry| entry.state == CodebaseState::Ready)
     }
 
+    /// Says whether a version's manifest may be served: also while its content is verified, when agents begin to look at what comes.
+    pub fn is_listed(&self, manifest: &ManifestId) -> bool {
+        matches!(self.state(manifest), Some(CodebaseState::Ready | CodebaseState::Verifying))
+    }
+
     /// The packages that have a version with this manifest.
     pub fn packages_of(&self, manifest: &ManifestId) -> BTreeSet<PackageId> {
         self.entries().get(manifest).map(|entry| entry.assigned.packages.clone()).unwrap_or_default()
@@ -364,6 +369,21 @@ mod tests {
         assert!(codebases.is_ready(&two.manifest));
         assert!(!codebases.set(&one.manifest, CodebaseState::Ready));
         assert_eq!(codebases.states().len(), 1);
+    }
+
+    #[test]
+    fn the_manifest_is_served_while_the_content_is_verified_and_the_content_when_it_is_ready() {
+        let codebases = Codebases::new(1);
+        let one = version(1, 1, 1, true);
+        assert!(!codebases.is_listed(&one.manifest));
+        codebases.assign(of(std::slice::from_ref(&one)));
+        let seen = |state| {
+            codebases.set(&one.manifest, state);
+            (codebases.is_listed(&one.manifest), codebases.is_ready(&one.manifest))
+        };
+        assert_eq!(seen(CodebaseState::Fetching { done_bytes: 0, total_bytes: 1 }), (false, false));
+        assert_eq!(seen(CodebaseState::Verifying), (true, false));
+        assert_eq!(seen(CodebaseState::Ready), (true, true));
     }
 
     #[test]

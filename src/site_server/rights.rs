@@ -99,4 +99,12 @@ impl Access for SiteAccess {
             known.may_read(&machine, &manifest) && self.0.codebases.is_ready(&manifest)
         })
     }
+
+    /// Agents look at what is about to come while its content is verified; its manifest is what the hub has signed.
+    fn may_list<'a>(&'a self, peer: &'a Peer, manifest: ManifestId) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let Ok(Admitted { known, machine, .. }) = self.0.admit(peer).await else { return false };
+            known.may_read(&machine, &manifest) && self.0.codebases.is_listed(&manifest)
+        })
+    }
 }

@@ -1,15 +1,16 @@
 //! The content of a chosen version: opened once an attempt, filled from one source after the other.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use consign_store::chunk::record::VerifiedRecord;
 use consign_store::error::At as _;
+use consign_store::manifest::Layout;
 use consign_store::manifest::file::ManifestFile;
-use consign_store::restore::{Assembly, Look, Seed, Tally, Target};
+use consign_store::restore::{Assembly, Look, Seed, Tally, Target, build_table};
 use consign_store::{ManifestId, fsx};
 use tempfile::TempDir;
 
@@ -75,29 +76,29 @@ impl Content {
     pub(super) async fn open(
         job: &Job,
         (target, aim): (&TargetInfo, Aim),
-        prepared: Prepared,
+        mut prepared: Prepared,
         record: &Record,
         client: &Client,
     ) -> Result<Self> {
         let id = target.manifest;
         let site = if aim == Aim::Planned { Site::scratch(id)? } else { Site::own(job, record, id)? };
-        let installed = match prepared.work {
-            Some(installed) => installed.join().await?,
-            None => None,
-        };
+        let installed = prepared.opened().await?.take();
         let (seed, look) = installed.map_or((None, None), |installed| (Some(installed.seed), installed.look));
-        let manifest = if let Some(manifest) = open_manifest(job.folder.manifest(id), id).await? {
-            manifest
+        let (manifest, layout) = if let Some(coming) = prepared.coming.filter(|coming| coming.manifest.id() == id) {
+            (coming.manifest, Some(coming.layout))
+        } else if let Some(manifest) = open_manifest(job.folder.manifest(id), id).await? {
+            (manifest, None)
         } else {
             let base = seed.as_ref().map(|seed| Arc::clone(&seed.manifest));
-            fetch_manifest(client, id, target.length, base, &site.manifest).await?.0
+            (fetch_manifest(client, id, target.length, base, &site.manifest).await?.0, None)
         };
         let (sha256, work) = (target.sha256, job.folder.work());
         let opened = blocking::run("opening an assembly", move || {
             if manifest.sha256() != sha256 {
                 return Ok(None);
             }
-            let assembly = Assembly::open(&site.target, manifest)?;
+            let layout = layout.map_or_else(|| Layout::of(&manifest), Ok)?;
+            let assembly = Assembly::open_laid_out(&site.target, (manifest, layout))?;
             let seeds: Vec<Seed> = seed.into_iter().collect();
             assembly.learn_recipes(&seeds)?;
             let (assembly, seeds) = (Arc::new(assembly), Arc::new(seeds));
@@ -219,6 +220,39 @@ impl Content {
     }
 }
 
+/// Longest manifest that is fetched before its version is ready, bytes: what comes then is not asked whether it is worth it.
+const COMING_BYTES_MAX: u64 = 16 << 20;
+
+/// The manifest of a version that is about to be ready, as signed.
+#[derive(Debug)]
+struct Coming {
+    manifest: ManifestFile,
+    layout: Layout,
+}
+
+impl Coming {
+    async fn fetch(
+        job: &Job,
+        (base, dest): (Arc<ManifestFile>, &Path),
+        target: &TargetInfo,
+        client: &Client,
+    ) -> Result<Option<Self>> {
+        let path = job.folder.manifest(target.manifest);
+        let (manifest, _) = fetch_manifest(client, target.manifest, target.length, Some(Arc::clone(&base)), &path).await?;
+        let (sha256, work, dest) = (target.sha256, job.folder.work(), dest.to_owned());
+        let lay_out = move || {
+            if manifest.sha256() != sha256 {
+                return Ok(None);
+            }
+            let layout = Layout::of(&manifest)?;
+            let table = Target::table_path(&work, base.id());
+            build_table(&work, (&manifest, &layout), &Seed::of(&dest, base, &table)?)?;
+            Ok::<_, consign_store::Error>(Some(Self { manifest, layout }))
+        };
+        Ok(blocking::run("laying out a version", lay_out).await??)
+    }
+}
+
 /// What is known of the installed version before the next one is.
 #[derive(Debug)]
 pub(super) struct Installed {
@@ -232,7 +266,16 @@ pub(in crate::agent) struct Prepared {
     /// Which version, and where.
     of: Option<(ManifestId, PathBuf)>,
     begun: Instant,
-    work: Option<Work<Option<Installed>>>,
+    installed: Opening,
+    /// Of the next version, if it came before that was ready.
+    coming: Option<Box<Coming>>,
+}
+
+/// How far the installed version is opened.
+#[derive(Debug)]
+enum Opening {
+    Under(Work<Option<Installed>>),
+    Done(Option<Installed>),
 }
 
 impl Prepared {
@@ -251,7 +294,31 @@ impl Prepared {
                 Some(Installed { seed, look })
             })
         });
-        Self { of: id.map(|id| (id, record.dest.clone())), begun: Instant::now(), work }
+        let installed = work.map_or(Opening::Done(None), Opening::Under);
+        Self { of: id.map(|id| (id, record.dest.clone())), begun: Instant::now(), installed, coming: None }
+    }
+
+    /// Waits until the installed version is opened; whoever gives up waiting may wait again.
+    async fn opened(&mut self) -> Result<&mut Option<Installed>> {
+        if let Opening::Under(work) = &mut self.installed {
+            self.installed = Opening::Done(work.ended().await?);
+        }
+        let Opening::Done(installed) = &mut self.installed else { return Err(crate::net::Error::Stopped("opening").into()) };
+        Ok(installed)
+    }
+
+    /// Fetches the manifest of `target`, which is about to be ready, if that is little and no budget counts it; that it cannot be had yet is no error.
+    pub(in crate::agent) async fn fetch_coming(&mut self, job: &Job, target: &TargetInfo, client: &Client) {
+        let little = target.length <= COMING_BYTES_MAX && job.account.terms().max_bytes.is_none();
+        let Ok(Some(installed)) = self.opened().await else { return };
+        let (base, dest) = (Arc::clone(&installed.seed.manifest), installed.seed.root.clone());
+        if !little || base.id() == target.manifest {
+            return;
+        }
+        match Coming::fetch(job, (base, &dest), target, client).await {
+            Ok(coming) => self.coming = coming.map(Box::new),
+            Err(error) => tracing::debug!(package = %job.name(), %error, "its manifest cannot be had before it is ready"),
+        }
     }
 
     /// Begins it before it is asked for: a newer version is about to be ready. Nothing where there is no installed version.

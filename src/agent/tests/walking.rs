@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::world::{Mischief, World, install, noise, within};
 use crate::agent::control::{self, Ask, Reply};
 use crate::agent::record::{Record, Switching};
 use crate::agent::view::{InstalledView, PackageView};
 use crate::agent::{Agent, Care, Error, start};
+use crate::domain::CodebaseState;
 use crate::policy::{Prefer, Terms};
 use crate::protocol::report::{AgentReport, InstallState};
 use crate::trust::statement;
@@ -54,6 +56,29 @@ async fn a_package_is_installed_found_again_and_updated_when_announced() {
     assert_eq!(cost.fetched_bytes, 3000);
     assert_eq!(cost.kept_bytes, cost.total_bytes - 3000);
     assert!(cost.wire_bytes < 20_000, "{cost:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manifest_of_a_version_that_is_being_verified_comes_before_it_is_ready_and_not_again() {
+    let world = World::new().await;
+    let running = start(&world.agent_dir(), Care::All, Prefer::Time).unwrap();
+    install(running.agent(), "tool", false).await.1.unwrap();
+    assert_eq!(world.manifests_sent(), 1);
+    std::fs::write(world.source().join("lib/7.txt"), noise(7000, 3000)).unwrap();
+    world.release(2);
+    world.announce_as(CodebaseState::Verifying);
+    let came = async {
+        while world.manifests_sent() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(came).await;
+    let view = running.agent().find_job("tool").unwrap().seen().view;
+    assert_eq!(view.installed.map(|version| version.version), Some(1), "nothing is put in place before it is ready");
+    world.announce();
+    until(running.agent(), |view| view.installed.as_ref().is_some_and(|version| version.version == 2)).await;
+    world.assert_same();
+    assert_eq!(world.manifests_sent(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

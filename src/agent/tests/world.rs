@@ -244,8 +244,18 @@ impl World {
 
     /// Tells every follower of the version.
     pub fn announce(&self) {
+        self.announce_as(CodebaseState::Ready);
+    }
+
+    /// Tells every follower how far a server is with the version.
+    pub fn announce_as(&self, codebase: CodebaseState) {
         let version = self.fleet.version.lock().unwrap().as_ref().unwrap().version;
-        self.fleet.feed.publish(Event::Package { package: self.fleet.package, version, codebase: CodebaseState::Ready });
+        self.fleet.feed.publish(Event::Package { package: self.fleet.package, version, codebase });
+    }
+
+    /// How often a manifest was sent.
+    pub fn manifests_sent(&self) -> u64 {
+        self.servers.iter().map(|server| server.manifests.load(Ordering::SeqCst)).sum()
     }
 
     pub fn source(&self) -> PathBuf {

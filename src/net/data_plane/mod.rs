@@ -52,6 +52,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Access: Send + Sync {
     /// Says whether `peer` may read a package that has a version with `manifest`, and whether that version may be served from here.
     fn may_read<'a>(&'a self, peer: &'a Peer, manifest: ManifestId) -> BoxFuture<'a, bool>;
+
+    /// Says whether `peer` may have the manifest itself: also of a version that is about to be served.
+    fn may_list<'a>(&'a self, peer: &'a Peer, manifest: ManifestId) -> BoxFuture<'a, bool> {
+        self.may_read(peer, manifest)
+    }
 }
 
 /// How much a data plane does at once.
@@ -111,19 +116,21 @@ impl DataPlane {
         &self.patches
     }
 
+    /// Encodes beforehand, where it is short, the manifest of `target` for machines with version `base`, who ask for it as soon as they hear of it.
+    pub async fn prepare_manifest(&self, base: ManifestId, target: ManifestId) {
+        let (Ok(base), Ok(target)) = (self.versions.open(base).await, self.versions.open(target).await) else { return };
+        let _ = blocking::run("encoding a manifest", move || target.encode_for(&base)).await;
+    }
+
     /// Does beforehand, where it is little work, what machines with version `base` ask for as soon as `target` is announced: the patches between
-    /// them, the manifest, and what all of `target` costs. What goes wrong is told to whoever asks.
+    /// them, and what all of `target` costs. What goes wrong is told to whoever asks.
     pub async fn prepare(&self, base: ManifestId, target: ManifestId) {
         let (Ok(base), Ok(target)) = (self.versions.open(base).await, self.versions.open(target).await) else { return };
-        if !self.patches.prepare(&(Arc::clone(&base), Arc::clone(&target))).await {
+        if !self.patches.prepare(&(base, Arc::clone(&target))).await {
             return;
         }
         let store = self.store.clone();
-        let work = move || {
-            target.encode_for(&base);
-            target.full_wire_bytes(&store)
-        };
-        let _ = blocking::run("preparing answers", work).await;
+        let _ = blocking::run("counting bytes", move || target.full_wire_bytes(&store)).await;
     }
 
     /// Begins to build the patches from version `base` to version `target`, if both are here; nobody waits for them.
@@ -132,15 +139,26 @@ impl DataPlane {
         let _ = self.patches.ask_waiting(&(base, target), Duration::ZERO).await;
     }
 
-    /// Opens the version that a request names.
+    /// Opens the version that a request names, for its content.
     async fn version(&self, peer: &Peer, manifest: &str) -> Result<Arc<Version>, Problem> {
-        let absent = || Problem::absent("this version does not exist here").hint("ask which version is current");
-        let id: ManifestId = manifest.parse().map_err(|_| absent())?;
-        if !self.access.may_read(peer, id).await {
-            return Err(absent());
+        let id: ManifestId = manifest.parse().map_err(|_| no_version())?;
+        let allowed = self.access.may_read(peer, id).await;
+        self.allowed(id, allowed).await
+    }
+
+    /// Opens the version that a request names, for its manifest.
+    async fn listed(&self, peer: &Peer, manifest: &str) -> Result<Arc<Version>, Problem> {
+        let id: ManifestId = manifest.parse().map_err(|_| no_version())?;
+        let allowed = self.access.may_list(peer, id).await;
+        self.allowed(id, allowed).await
+    }
+
+    async fn allowed(&self, id: ManifestId, allowed: bool) -> Result<Arc<Version>, Problem> {
+        if !allowed {
+            return Err(no_version());
         }
         self.versions.open(id).await.map_err(|error| match error {
-            crate::net::Error::Store(consign_store::Error::NoChunk(_)) => absent(),
+            crate::net::Error::Store(consign_store::Error::NoChunk(_)) => no_version(),
             error => {
                 tracing::error!(%error, version = %id, "cannot open a version");
                 answer::unreadable()
@@ -166,6 +184,10 @@ impl DataPlane {
             _ => Err(busy()),
         }
     }
+}
+
+fn no_version() -> Problem {
+    Problem::absent("this version does not exist here").hint("ask which version is current")
 }
 
 fn busy() -> Response {
@@ -198,7 +220,7 @@ async fn manifest(
     Path(manifest): Path<String>,
     Query(query): Query<BaseQuery>,
 ) -> Result<Response, Response> {
-    let version = plane.version(&peer, &manifest).await.map_err(Problem::into_response)?;
+    let version = plane.listed(&peer, &manifest).await.map_err(Problem::into_response)?;
     // A base that cannot be used, for whatever reason, only costs bytes.
     let base = match &query.base {
         Some(base) => {

@@ -27,13 +27,17 @@ use crate::protocol::fleet::{RANGES_TYPE, VERSIONS_PATH};
 use crate::protocol::patches::PatchAnswer;
 use crate::protocol::ranges::{RANGES_BYTES_MAX, encode};
 
-/// The manifests that everybody may read.
+/// The manifests of versions that everybody may read, and the one of which everybody may have only that.
 #[derive(Default)]
-struct Rights(Mutex<HashSet<ManifestId>>);
+struct Rights(Mutex<HashSet<ManifestId>>, Mutex<Option<ManifestId>>);
 
 impl Access for Rights {
     fn may_read<'a>(&'a self, _peer: &'a Peer, manifest: ManifestId) -> BoxFuture<'a, bool> {
         Box::pin(async move { self.0.lock().unwrap().contains(&manifest) })
+    }
+
+    fn may_list<'a>(&'a self, peer: &'a Peer, manifest: ManifestId) -> BoxFuture<'a, bool> {
+        Box::pin(async move { *self.1.lock().unwrap() == Some(manifest) || self.may_read(peer, manifest).await })
     }
 }
 
@@ -220,7 +224,7 @@ async fn a_manifest_that_was_encoded_ahead_is_the_one_that_is_encoded_for_whoeve
     let mut costs = Vec::new();
     for prepared in [false, true] {
         if prepared {
-            world.plane.prepare(world.old.0, new).await;
+            world.plane.prepare_manifest(world.old.0, new).await;
         }
         let len = world.plane.versions().open(new).await.unwrap().manifest.bytes().len() as u64;
         // Whoever has another base, or none, gets what that takes.
@@ -231,6 +235,23 @@ async fn a_manifest_that_was_encoded_ahead_is_the_one_that_is_encoded_for_whoeve
         }
     }
     assert_eq!(costs[..2], costs[2..]);
+}
+
+#[tokio::test]
+async fn of_a_version_that_is_about_to_be_ready_only_the_manifest_is_served() {
+    let world = world(Limits::default()).await;
+    let (new, len) = world.new;
+    world.rights.0.lock().unwrap().remove(&new);
+    *world.rights.1.lock().unwrap() = Some(new);
+    let (dir, client) = (tempfile::tempdir().unwrap(), world.client());
+    let (manifest, _) = fetch_manifest(&client, new, len, None, &dir.path().join("manifest")).await.unwrap();
+    assert_eq!(manifest.id(), new);
+    let sink: Sink = Arc::new(|_| panic!("content came"));
+    let fetched = fetch_chunks(&client, new, &one(0..1), sink, &AtomicU64::new(0)).await;
+    let absent = |error: Error| error.problem().map(|problem| problem.status) == Some(404);
+    assert!(absent(fetched.end.unwrap_err()));
+    assert!(absent(full_cost(&client, new).await.unwrap_err()));
+    assert!(absent(ask_patches(&client, world.old.0, new, Duration::ZERO).await.unwrap_err()));
 }
 
 #[tokio::test]

@@ -51,10 +51,14 @@ impl Job {
         self.recipes(&client, &manifest).await?;
         let table = Arc::clone(&self.plane.versions().open(*id).await?.table);
         self.chunks(&client, &table).await?;
+        let base = self.base().await.map(|base| base.id());
+        if let Some(base) = base {
+            self.plane.prepare_manifest(base, *id).await;
+        }
         self.set(CodebaseState::Verifying)?;
         self.verify(&client, manifest, table).await?;
-        if let Some(base) = self.base().await {
-            self.plane.prepare(base.id(), *id).await;
+        if let Some(base) = base {
+            self.plane.prepare(base, *id).await;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
@@ -31,6 +32,7 @@ pub struct ManifestFile {
     /// Of each entry.
     offsets: Words<1>,
     totals: Totals,
+    sha256: OnceLock<[u8; 32]>,
 }
 
 impl ManifestFile {
@@ -53,7 +55,7 @@ impl ManifestFile {
         }
         let totals = reader.totals();
         drop(reader);
-        Ok(Self { id, folder, map, offsets: offsets.finish()?, totals })
+        Ok(Self { id, folder, map, offsets: offsets.finish()?, totals, sha256: OnceLock::new() })
     }
 
     /// Copies the manifest `id` out of `store` to `path` (by a temporary name and a rename) and opens it.
@@ -104,10 +106,10 @@ impl ManifestFile {
         &self.map
     }
 
-    /// Computes the SHA-256 of the canonical bytes: what signed metadata names.
+    /// Returns the SHA-256 of the canonical bytes, computed the first time: what signed metadata names.
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
-        Sha256::digest(self.bytes()).into()
+        *self.sha256.get_or_init(|| Sha256::digest(self.bytes()).into())
     }
 
     /// Returns the totals.

@@ -169,11 +169,13 @@ impl Layout {
     /// Finds the file that chunk `ordinal` belongs to.
     #[must_use]
     pub fn file_at(&self, ordinal: u32) -> Option<Placed> {
-        if ordinal >= self.chunks() {
-            return None;
-        }
+        self.at(self.position_of(ordinal)?)
+    }
+
+    /// Finds the position of the file that chunk `ordinal` belongs to.
+    pub(crate) fn position_of(&self, ordinal: u32) -> Option<usize> {
         // The last file that starts at or before the ordinal: empty files before it start there too, but hold nothing.
-        self.at(self.firsts.partition_point(|[first]| first <= ordinal) - 1)
+        (ordinal < self.chunks()).then(|| self.firsts.partition_point(|[first]| first <= ordinal) - 1)
     }
 }
 

@@ -77,6 +77,15 @@ impl Assembly {
     /// # Errors
     /// A destination that is in the way (with what to do), somebody else at work there, I/O.
     pub fn open(target: &Target, manifest: ManifestFile) -> Result<Self> {
+        let layout = Layout::of(&manifest)?;
+        Self::open_laid_out(target, (manifest, layout))
+    }
+
+    /// Does as [`Assembly::open`] with the manifest's layout, which is known already.
+    ///
+    /// # Errors
+    /// As [`Assembly::open`].
+    pub fn open_laid_out(target: &Target, (manifest, layout): (ManifestFile, Layout)) -> Result<Self> {
         target::look(&target.dest)?;
         let work = std::path::absolute(&target.work).at("resolve", &target.work)?;
         std::fs::create_dir_all(&work).at("create folder", &work)?;
@@ -97,7 +106,6 @@ impl Assembly {
             target::note_installed(&work, None)?;
         }
         let (staging, resumed) = Staging::open(&dest, manifest.id(), way)?;
-        let layout = Layout::of(&manifest)?;
         let pages = Pages::open(&Target::pages_path(&work, manifest.id()))?;
         let table = ChunkTable::open(&Target::table_path(&work, manifest.id()), &manifest).ok();
         let page_bytes_max = page_bytes_max(&layout);

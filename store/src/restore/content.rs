@@ -224,10 +224,13 @@ fn for_each_file_part(
         let block = u32::try_from(block).unwrap_or(u32::MAX);
         let end = chunks.min((block + 1).saturating_mul(BLOCK));
         let mut next = block * BLOCK;
-        while let Some(placed) = layout.file_at(next).filter(|_| next < end) {
+        let first = layout.position_of(next).unwrap_or(layout.len());
+        for placed in (first..layout.len()).map_while(|position| layout.at(position)).take_while(|placed| placed.first < end) {
             let stop = end.min(placed.first + placed.chunks);
-            work(placed, next..stop, offsets.between(table, placed.first, next))?;
-            next = stop;
+            if next < stop {
+                work(placed, next..stop, offsets.between(table, placed.first, next))?;
+                next = stop;
+            }
         }
         Ok(())
     })

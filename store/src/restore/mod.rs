@@ -46,6 +46,7 @@ pub use assembly::Assembly;
 pub use get::{Got, get};
 pub use local::stream_local;
 pub use look::Look;
+pub use seeds::build_table;
 pub use survey::{Amount, Survey, full_wire_bytes};
 pub use target::{installed, recover};
 pub use wire::{WireRecord, WireStream};

@@ -1,5 +1,6 @@
 //! Content that is already on the machine: other versions, other folders, the target's own repeated content.
 
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -7,15 +8,16 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::chunk::VerifiedChunk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::FileDigest;
 use crate::manifest::file::ManifestFile;
 use crate::manifest::layout::{Layout, Placed};
 use crate::manifest::recipe::RecipeBuilder;
+use crate::manifest::table::ChunkTable;
 
-use super::Seed;
 use super::content::{Content, Source, Tree};
 use super::verify;
+use super::{Seed, Target};
 
 /// Files with a recipe, found by digest.
 struct ByDigest(Vec<(FileDigest, Placed)>);
@@ -62,6 +64,30 @@ pub(super) fn learn(
         }
     }
     Ok(())
+}
+
+/// Chunks of files with recipes up to which a table is built before its assembly: their pages are in memory meanwhile, 44 bytes a chunk.
+const EARLY_CHUNKS_MAX: u64 = 1 << 16;
+
+/// Builds the chunk table of a version where its assembly will look for it, if `seed` has all recipes; whoever assembles it builds it otherwise.
+///
+/// # Errors
+/// I/O on the folder `work`.
+pub fn build_table(work: &Path, (manifest, layout): (&ManifestFile, &Layout), seed: &Seed) -> Result<()> {
+    let long = layout.files().map(|placed| u64::from(placed.chunks)).filter(|chunks| *chunks > 1);
+    if long.sum::<u64>() > EARLY_CHUNKS_MAX {
+        return Ok(());
+    }
+    let mut pages = HashMap::new();
+    learn(manifest, layout, &|_| true, seed, &mut |page| {
+        pages.insert(page.id(), page.bytes().clone());
+        Ok(())
+    })?;
+    let mut page = |id| pages.get(&id).cloned().ok_or(Error::NoChunk(id));
+    match ChunkTable::build(&Target::table_path(work, manifest.id()), manifest, layout, &|_| true, &mut page) {
+        Err(Error::NoChunk(_)) => Ok(()),
+        built => built.map(drop),
+    }
 }
 
 /// Takes what is still lacking from `seed`; returns the raw bytes written.
