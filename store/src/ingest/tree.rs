@@ -119,9 +119,12 @@ impl Tree {
     }
 }
 
-/// How many threads help to walk.
+/// How many threads help to walk: whoever visits what they list has a third of their work.
 fn helpers(options: &Options) -> usize {
-    options.threads() - 1
+    match options.threads() {
+        1 => 0,
+        threads => threads,
+    }
 }
 
 struct Scan<'a, 'k> {

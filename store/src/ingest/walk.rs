@@ -165,7 +165,8 @@ impl Drop for EndOnDrop<'_, '_> {
 pub(super) fn walk(root: &Root, spill: &Path, helpers: usize, visitor: &mut dyn Visitor) -> Result<()> {
     let walk = Walk { root, spill, state: Mutex::default(), changed: Condvar::new() };
     let first = walk.list(root.again()?, "")?;
-    let helpers = helpers.min(walk.lock().folders.len());
+    // One folder may hold many.
+    let helpers = if walk.lock().folders.is_empty() { 0 } else { helpers };
     thread::scope(|scope| {
         let _end = EndOnDrop(&walk);
         for number in 0..helpers {
