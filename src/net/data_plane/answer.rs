@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use axum::body::Body;
 use bytes::Bytes;
 use consign_store::manifest::ManifestFile;
+use consign_store::manifest::encoded::{Against, encode};
 use consign_store::{Error, Result};
 use futures_util::stream::unfold;
 use tokio::sync::OwnedSemaphorePermit;
@@ -18,16 +19,6 @@ use crate::protocol::problem::Problem;
 const QUEUE_PARTS_MAX: usize = 2;
 /// Bytes of one part of an encoded manifest.
 const MANIFEST_PART_BYTES: usize = 128 << 10;
-/// zstd level of manifests.
-const LEVEL: i32 = 3;
-/// A base is used only if the window that covers it and the manifest fits this, bytes: it is what the receiver must hold.
-const BASE_WINDOW_BYTES_MAX: usize = 64 << 20;
-/// Smallest window of zstd, as a power of two.
-const WINDOW_LOG_MIN: u32 = 10;
-
-/// Bytes that the level by itself finds repetitions in; of a longer base it would see little.
-const NEAR_BYTES_MAX: usize = 4 << 20;
-
 enum Part {
     Bytes(Bytes),
     /// Everything was sent; a stream without it was cut off.
@@ -82,17 +73,10 @@ pub(super) fn unreadable() -> Problem {
         .hint("ask another server; the reason is in this one's log")
 }
 
-/// Says whether a manifest may be encoded against `base`.
-pub(super) fn is_usable_base(base: &ManifestFile, manifest: &ManifestFile) -> bool {
-    base.bytes().len() + manifest.bytes().len() <= BASE_WINDOW_BYTES_MAX
-}
-
-/// Sends the manifest, zstd, with the bytes of `base` as prefix.
-pub(super) fn manifest(version: &Version, base: Option<&Version>, outlet: &Outlet) -> Result<()> {
-    let bytes = version.manifest.bytes();
-    let prefix = base.map_or(&[][..], |base| base.manifest.bytes());
+/// Sends the manifest, encoded.
+pub(super) fn manifest(version: &Version, against: Against<'_>, outlet: &Outlet) -> Result<()> {
     let mut parts = Parts { outlet, buffer: Vec::new() };
-    encode_manifest(bytes, prefix, &mut parts).map_err(|error| {
+    encode(&version.manifest, against, &mut parts).map_err(|error| {
         if outlet.0.is_closed() {
             Error::Cancelled
         } else {
@@ -101,10 +85,10 @@ pub(super) fn manifest(version: &Version, base: Option<&Version>, outlet: &Outle
     })
 }
 
-/// Encodes the manifest with the bytes of `base` as prefix; `None` if that takes more than `bytes_max`.
-pub(super) fn short_manifest(manifest: &ManifestFile, base: &ManifestFile, bytes_max: usize) -> Option<Bytes> {
+/// Encodes the manifest; `None` if that takes more than `bytes_max`.
+pub(super) fn short_manifest(manifest: &ManifestFile, against: Against<'_>, bytes_max: usize) -> Option<Bytes> {
     let mut short = Short { bytes: Vec::new(), bytes_max };
-    encode_manifest(manifest.bytes(), base.bytes(), &mut short).ok().map(|()| short.bytes.into())
+    encode(manifest, against, &mut short).ok().map(|()| short.bytes.into())
 }
 
 /// Collects what is written, and fails when it is too much.
@@ -132,10 +116,8 @@ impl Write for Short {
 /// # Errors
 /// The encoder.
 pub fn manifest_wire_bytes(manifest: &ManifestFile, base: Option<&ManifestFile>) -> Result<u64> {
-    let base = base.filter(|base| is_usable_base(base, manifest));
-    let prefix = base.map_or(&[][..], ManifestFile::bytes);
     let mut counted = Counted(0);
-    encode_manifest(manifest.bytes(), prefix, &mut counted)
+    encode(manifest, Against::of(base, manifest, true), &mut counted)
         .map_err(|error| Error::damaged(format!("the encoding of manifest {}", manifest.id()), error.to_string()))?;
     Ok(counted.0)
 }
@@ -152,18 +134,6 @@ impl Write for Counted {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn encode_manifest(bytes: &[u8], prefix: &[u8], parts: &mut dyn Write) -> io::Result<()> {
-    let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(parts, LEVEL, prefix)?;
-    encoder.set_pledged_src_size(Some(bytes.len() as u64))?;
-    if !prefix.is_empty() {
-        let window = (prefix.len() + bytes.len()).next_power_of_two();
-        encoder.window_log(window.trailing_zeros().max(WINDOW_LOG_MIN))?;
-        encoder.long_distance_matching(window > NEAR_BYTES_MAX)?;
-    }
-    encoder.write_all(bytes)?;
-    encoder.finish()?.flush()
 }
 
 /// Collects what an encoder writes into parts.
@@ -184,25 +154,5 @@ impl Write for Parts<'_> {
     fn flush(&mut self) -> io::Result<()> {
         let part = std::mem::take(&mut self.buffer);
         if part.is_empty() { Ok(()) } else { self.outlet.send(part.into()).map_err(io::Error::other) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_small_change_of_a_long_manifest_costs_little() {
-        let mut state = 7_u64;
-        let mut noise = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56).to_le_bytes()[0]
-        };
-        let base: Vec<u8> = (0..2 * NEAR_BYTES_MAX).map(|_| noise()).collect();
-        let mut next = base.clone();
-        next.splice(NEAR_BYTES_MAX..NEAR_BYTES_MAX + 10, *b"something else");
-        let mut counted = Counted(0);
-        encode_manifest(&next, &base, &mut counted).unwrap();
-        assert!(counted.0 < 4 << 10, "{} bytes", counted.0);
     }
 }

@@ -22,6 +22,8 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::{get, post};
+use consign_store::manifest::ManifestFile;
+use consign_store::manifest::encoded::Against;
 use consign_store::restore::WireStream;
 use consign_store::{ManifestId, Store};
 use serde::Deserialize;
@@ -210,6 +212,9 @@ pub fn routes<S: Clone + Send + Sync + 'static>(plane: Arc<DataPlane>) -> Router
 #[derive(Deserialize)]
 struct BaseQuery {
     base: Option<String>,
+    /// The receiver knows sections.
+    #[serde(default)]
+    sections: bool,
 }
 
 type Plane = State<Arc<DataPlane>>;
@@ -223,22 +228,23 @@ async fn manifest(
     let version = plane.listed(&peer, &manifest).await.map_err(Problem::into_response)?;
     // A base that cannot be used, for whatever reason, only costs bytes.
     let base = match &query.base {
-        Some(base) => {
-            plane.version(&peer, base).await.ok().filter(|base| answer::is_usable_base(&base.manifest, &version.manifest))
-        }
+        Some(base) => plane.version(&peer, base).await.ok(),
         None => None,
     };
-    let base_id = base.as_ref().map(|base| base.manifest.id().to_string());
-    let body = if let Some(encoded) = base.as_ref().and_then(|base| version.encoded_for(base.manifest.id())) {
+    let against = Against::of(base.as_ref().map(|base| &*base.manifest), &version.manifest, query.sections);
+    let used = against.base().map(ManifestFile::id);
+    let body = if let Some(encoded) = used.and_then(|base| version.encoded_for(base)) {
         encoded.into()
     } else {
         let turn = plane.turn().await?;
-        answer::stream("a manifest", turn, move |outlet| answer::manifest(&version, base.as_deref(), outlet))
-            .await
-            .map_err(Problem::into_response)?
+        let make = move |outlet: &answer::Outlet| {
+            let base = base.as_ref().map(|base| &*base.manifest);
+            answer::manifest(&version, Against::of(base, &version.manifest, query.sections), outlet)
+        };
+        answer::stream("a manifest", turn, make).await.map_err(Problem::into_response)?
     };
     let mut response = stream_of(MANIFEST_TYPE, body);
-    if let Some(id) = base_id.and_then(|id| id.parse().ok()) {
+    if let Some(id) = used.and_then(|id| id.to_string().parse().ok()) {
         response.headers_mut().insert(BASE_HEADER, id);
     }
     Ok(response)

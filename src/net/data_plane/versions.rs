@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use consign_store::chunk::ChunkKind;
+use consign_store::manifest::encoded::Against;
 use consign_store::manifest::{ChunkTable, Layout, ManifestFile};
 use consign_store::{ManifestId, Store};
 use tokio::sync::OnceCell;
@@ -116,10 +117,11 @@ impl Version {
 
     /// Encodes the manifest for receivers that have `base`, and keeps it if it is short. Blocking.
     pub(super) fn encode_for(&self, base: &Self) {
-        if self.encoded.get().is_some() || !answer::is_usable_base(&base.manifest, &self.manifest) {
+        if self.encoded.get().is_some() {
             return;
         }
-        if let Some(bytes) = answer::short_manifest(&self.manifest, &base.manifest, ENCODED_BYTES_MAX) {
+        let against = Against::of(Some(&base.manifest), &self.manifest, true);
+        if let Some(bytes) = answer::short_manifest(&self.manifest, against, ENCODED_BYTES_MAX) {
             // Somebody else may have been faster.
             let _ = self.encoded.set((base.manifest.id(), bytes));
         }

@@ -9,6 +9,7 @@ use axum::http::HeaderName;
 use bytes::{Buf as _, Bytes};
 use consign_store::error::At as _;
 use consign_store::manifest::ManifestFile;
+use consign_store::manifest::encoded::Decoded;
 use consign_store::{ManifestId, fsx};
 use tokio::sync::mpsc::{self, Receiver};
 
@@ -20,8 +21,6 @@ use crate::protocol::fleet::BASE_HEADER;
 
 /// Pieces of the answer that wait for the decoder.
 const QUEUE_PIECES_MAX: usize = 4;
-/// Largest window that an answer may need, as a power of two: what servers use at most.
-const WINDOW_LOG_MAX: u32 = 26;
 /// Bytes done at a time.
 const BUFFER_BYTES: usize = 128 << 10;
 
@@ -39,7 +38,7 @@ pub async fn fetch_manifest(
 ) -> Result<(ManifestFile, u64)> {
     let mut path = path_of(id, "manifest");
     if let Some(base) = &base {
-        path = format!("{path}?base={}", base.id());
+        path = format!("{path}?base={}&sections=true", base.id());
     }
     let mut body = client.get_stream(&path).await?;
     let base = used_base(&body, base)?;
@@ -119,12 +118,9 @@ fn take(
 
 fn decode(pieces: Receiver<Piece>, base: Option<&ManifestFile>, len: u64, temp: &Path) -> Result<(), Fault> {
     let there = |error: io::Error| Fault::There(error.to_string());
-    let prefix = base.map_or(&[][..], ManifestFile::bytes);
     let answer = BufReader::new(Answer { pieces, piece: Bytes::new(), ended: false });
-    let mut decoder = zstd::stream::read::Decoder::with_ref_prefix(answer, prefix).map_err(there)?;
-    decoder.window_log_max(WINDOW_LOG_MAX).map_err(there)?;
     // One byte more than may come shows that too much comes.
-    let mut limited = decoder.single_frame().take(len.saturating_add(1));
+    let mut limited = Decoded::new(answer, base).take(len.saturating_add(1));
     let mut file = File::create_new(temp).at("create", temp).map_err(Fault::Here)?;
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut done = 0;
@@ -139,11 +135,7 @@ fn decode(pieces: Receiver<Piece>, base: Option<&ManifestFile>, len: u64, temp: 
     if done != len {
         return Err(Fault::There(format!("it is {done} bytes or more, but its signed length is {len}")));
     }
-    let mut rest = limited.into_inner().finish();
-    match rest.read(&mut [0]).map_err(there)? {
-        0 => file.sync_all().at("sync", temp).map_err(Fault::Here),
-        _ => Err(Fault::There("something follows the manifest".to_owned())),
-    }
+    file.sync_all().at("sync", temp).map_err(Fault::Here)
 }
 
 /// The answer as the decoder reads it; fails where it was cut off.

@@ -176,16 +176,33 @@ impl ManifestFile {
     /// Finds the number of the entry at `path`.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<u32> {
+        let number = self.first_not(|known| compare_paths(known, path).is_lt());
+        (self.numbers().contains(&number) && self.path_of(number) == path).then_some(number)
+    }
+
+    /// The number of the first entry whose path is not `before`, which no later one is either; how many there are if all are.
+    fn first_not(&self, before: impl Fn(&str) -> bool) -> u32 {
         let mut range = self.numbers();
         while !range.is_empty() {
             let middle = range.start + (range.end - range.start) / 2;
-            match compare_paths(self.path_of(middle), path) {
-                std::cmp::Ordering::Equal => return Some(middle),
-                std::cmp::Ordering::Less => range.start = middle + 1,
-                std::cmp::Ordering::Greater => range.end = middle,
+            if before(self.path_of(middle)) {
+                range.start = middle + 1;
+            } else {
+                range.end = middle;
             }
         }
-        None
+        range.start
+    }
+
+    /// Where the first entry lies whose path is not `before`; `None` if all are.
+    pub(super) fn place_of(&self, before: impl Fn(&str) -> bool) -> Option<usize> {
+        self.offset(self.first_not(before))
+    }
+
+    /// The path of the first entry that begins at or behind the byte `at`.
+    pub(super) fn path_at(&self, at: usize) -> Option<&str> {
+        let number = self.offsets.partition_point(|[offset]| (offset as usize) < at);
+        u32::try_from(number).ok().filter(|number| self.numbers().contains(number)).map(|number| self.path_of(number))
     }
 
     /// Iterates the numbers of all entries.

@@ -1,6 +1,7 @@
 //! Manifests: what a version consists of; canonical bytes, safe paths, recipes, and the order in which content is laid down.
 
 pub mod codec;
+pub mod encoded;
 pub mod entry;
 pub mod file;
 mod insert;
