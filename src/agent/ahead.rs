@@ -12,6 +12,9 @@ use crate::agent::job::{Effort, Job};
 use crate::net::Client;
 use crate::protocol::fleet::Endpoint;
 
+/// How long what is under way is given to end when the version is asked for.
+const ENDING_MAX: Duration = Duration::from_millis(250);
+
 /// What has been begun for a version that is about to be ready.
 #[derive(Debug)]
 pub(super) struct Ahead {
@@ -69,11 +72,16 @@ pub(super) async fn rest(agent: &Agent, job: &Job, effort: &mut Effort, wait: Op
             () = tokio::time::sleep(LOOK_AGE_MAX), if effort.ahead.is_some() => effort.ahead = None,
         }
         if effort.ahead.as_ref().is_some_and(|ahead| ahead.client.is_none()) {
+            let mut reaching = Box::pin(timeout(LOOK_AGE_MAX, reach_out(agent, job, effort)));
             tokio::select! {
-                () = job.wake.notified() => return true,
+                () = job.wake.notified() => {
+                    // It is what comes first now.
+                    let _ = timeout(ENDING_MAX, reaching).await;
+                    return true;
+                }
                 () = &mut end, if wait.is_some() => return false,
                 // Late, it is let go with what there is.
-                _ = timeout(LOOK_AGE_MAX, Box::pin(reach_out(agent, job, effort))) => {}
+                _ = &mut reaching => {}
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::protocol::problem::Problem;
 const QUEUE_PARTS_MAX: usize = 2;
 /// Bytes of one part of an encoded manifest.
 const MANIFEST_PART_BYTES: usize = 128 << 10;
+
 enum Part {
     Bytes(Bytes),
     /// Everything was sent; a stream without it was cut off.
