@@ -288,7 +288,7 @@ impl<'a> Walk<'a> {
         let choice = self.choice();
         let offer = content.offer(client, self.job, choice, Duration::ZERO).await?;
         let plan = content.plan(client, offer, self.effort).await?;
-        let waits = content.would_wait(choice, &plan, self.effort);
+        let waits = content.would_wait(choice, &plan, self.effort).await?;
         let what = (&*self.record, &chosen.version);
         self.plan = Some(Box::new(plan::view(&plan, what, client.server(), self.effort, choice, waits)));
         Ok(())

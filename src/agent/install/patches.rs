@@ -81,14 +81,21 @@ impl Content {
     }
 
     /// How long patches under construction are worth waiting for.
-    pub(super) fn patience(&self, choice: Choice<'_>) -> Duration {
+    ///
+    /// # Errors
+    /// The process is stopping.
+    pub(super) async fn patience(&self, choice: Choice<'_>) -> Result<Duration> {
         // Whoever spares bytes waits as long whatever changed.
         let matters = !choice.terms.urgent && choice.terms.prefer(choice.prefer) == Prefer::Time;
-        let seed = self.seeds.first().filter(|_| matters);
-        // Where it cannot be counted, nothing is waited for.
-        let changed = |seed: &Seed| delta::changed_bytes(&seed.manifest, self.assembly.manifest()).unwrap_or(0);
-        let changed = seed.map_or(0, changed);
-        choice.terms.patience(choice.prefer, changed, choice.rate.bytes_per_sec())
+        let changed = if matters && !self.seeds.is_empty() {
+            let (assembly, seeds) = (Arc::clone(&self.assembly), Arc::clone(&self.seeds));
+            // Where it cannot be counted, nothing is waited for.
+            let changed = move |seed: &Seed| delta::changed_bytes(&seed.manifest, assembly.manifest()).unwrap_or(0);
+            blocking::run("comparing versions", move || seeds.first().map_or(0, changed)).await?
+        } else {
+            0
+        };
+        Ok(choice.terms.patience(choice.prefer, changed, choice.rate.bytes_per_sec()))
     }
 
     /// Finds out which patches there are, or will be within `patience`.

@@ -59,7 +59,7 @@ impl Content {
     /// # Errors
     /// [`Error::Budget`]; as [`Content::plan`] where there is a budget.
     pub(super) async fn agree(&self, client: &Client, job: &Job, mut choice: Choice<'_>, effort: &mut Effort) -> Result<Offer> {
-        let mut offer = self.offer(client, job, choice, self.patience(choice)).await?;
+        let mut offer = self.offer(client, job, choice, self.patience(choice).await?).await?;
         let Some(max_bytes) = choice.terms.max_bytes.filter(|_| !self.assembly.is_resumed()) else { return Ok(offer) };
         let mut last = false;
         loop {
@@ -83,11 +83,14 @@ impl Content {
     }
 
     /// Says whether the install of `plan` would wait for patches under construction: because that ends sooner, or keeps the budget.
-    pub(super) fn would_wait(&self, choice: Choice<'_>, plan: &Plan, effort: &Effort) -> bool {
-        let PatchAnswer::Building { until } = plan.offer.answer else { return false };
-        let patient = i64::try_from(self.patience(choice).as_millis()).unwrap_or(i64::MAX);
+    ///
+    /// # Errors
+    /// The process is stopping.
+    pub(super) async fn would_wait(&self, choice: Choice<'_>, plan: &Plan, effort: &Effort) -> Result<bool> {
+        let PatchAnswer::Building { until } = plan.offer.answer else { return Ok(false) };
+        let patient = i64::try_from(self.patience(choice).await?.as_millis()).unwrap_or(i64::MAX);
         let over = choice.terms.judge(effort.spent_wire(), plan.content_bytes(), true) == Verdict::AwaitPatches;
-        over || until < clock::now().plus_millis(patient)
+        Ok(over || until < clock::now().plus_millis(patient))
     }
 
     /// Sees to it that the records that are still missing keep the budget.

@@ -28,7 +28,7 @@ impl Job {
     pub(super) async fn patches(&self, client: &Client, manifest: &Arc<ManifestFile>) -> Result<()> {
         let Some(base) = self.base().await.filter(|base| base.id() != manifest.id()) else { return Ok(()) };
         let pair = (base.id(), manifest.id());
-        let patience = patience(self.core.prefer, delta::changed_bytes(&base, manifest)?, self.core.rate.bytes_per_sec());
+        let patience = patience(self.core.prefer, changed_bytes(&base, manifest).await?, self.core.rate.bytes_per_sec());
         self.set(CodebaseState::Fetching { done_bytes: 0, total_bytes: self.assigned.info.bytes })?;
         let tell = |until: Millis| tracing::info!(until = until.to_rfc3339(), "waiting for patches that the hub builds");
         let set = match await_patches(client, pair.0, pair.1, patience, tell).await {
@@ -101,6 +101,12 @@ impl Job {
         let (store, target, scope) = (self.core.store.clone(), Arc::clone(target), scope.clone());
         Ok(blocking::run("looking for chunks", move || delta::lacks_any(&store, &target, &scope)).await??)
     }
+}
+
+/// Counts the bytes of files that changed from version `base` to `target`.
+pub(super) async fn changed_bytes(base: &Arc<ManifestFile>, target: &Arc<ManifestFile>) -> Result<u64> {
+    let (base, target) = (Arc::clone(base), Arc::clone(target));
+    Ok(blocking::run("comparing versions", move || delta::changed_bytes(&base, &target)).await??)
 }
 
 fn take(store: &Store, path: &Path, versions: (&ManifestFile, &ManifestFile), scope: &Scope) -> consign_store::Result<()> {

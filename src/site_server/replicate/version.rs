@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use consign_store::Store;
 use consign_store::chunk::record::VerifiedRecord;
 use consign_store::manifest::{ChunkTable, ManifestFile};
 use consign_store::upkeep::is_whole;
-use consign_store::{Store, delta};
 use tokio::time::{Instant, interval_at};
 
 use super::missing::{self, Batch};
+use super::patches::changed_bytes;
 use crate::domain::CodebaseState;
 use crate::net::data_plane::DataPlane;
 use crate::net::fetch::{self, Fetched, Sink};
@@ -108,7 +109,7 @@ impl Job {
         if blocking::run("looking for what is here", move || is_whole(&core.store, id)).await?? {
             return Ok(());
         }
-        self.core.reserve(&self.plane, &self.assigned, delta::changed_bytes(&base, manifest)?).await
+        self.core.reserve(&self.plane, &self.assigned, changed_bytes(&base, manifest).await?).await
     }
 
     async fn recipes(&self, client: &Client, manifest: &Arc<ManifestFile>) -> Result<()> {

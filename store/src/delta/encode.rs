@@ -12,7 +12,7 @@ use crate::manifest::recipe;
 /// Literal bytes of a window above which they are compressed apart: models are slow where much is new, and no better there.
 const MODELLED_BYTES_MAX: usize = 128 << 10;
 /// The zstd level of literals.
-const ZSTD_LEVEL: i32 = 19;
+const ZSTD_LEVEL: i32 = 18;
 /// Shorter stretches between two covers of the same alignment are made part of them.
 const CLOSE_BYTES: u64 = 8;
 

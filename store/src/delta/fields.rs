@@ -137,6 +137,11 @@ impl Fields {
         })
     }
 
+    /// Guesses by the place itself alone.
+    pub(super) fn exact(&self, spot: &Spot) -> impl Iterator<Item = Guess> {
+        (0..2).filter_map(|kind| self.guess(kind, spot)).filter(|guess| guess.new != spot.old)
+    }
+
     fn guess(&self, kind: usize, spot: &Spot) -> Option<Guess> {
         let stays = |entry: Entry| Guess { new: spot.old.wrapping_add(entry.moved), sure: entry.sure };
         let relative = |level: usize| {

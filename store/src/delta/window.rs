@@ -297,14 +297,15 @@ impl Model {
         same
     }
 
-    /// Decides for the encoder whether a field whose lowest byte stays is told here: if it changes to what is guessed.
+    /// Decides for the encoder whether a field whose lowest byte stays is told here: if it changes to what is guessed by its place itself. To ask the
+    /// surroundings too costs a twentieth more time, for 0.3 to 3 % fewer bytes.
     fn changes_above(&self, spot: &Spot, padded: &[u8], at: usize, out: &[u8]) -> bool {
         let Some(new) = out.get(at..at + 4) else { return false };
         if padded[PAD + at..PAD + at + 4] == *new || !is_field(padded, at, out.len()) {
             return false;
         }
         let new = u32::from_le_bytes(array(new, 0));
-        self.fields.guesses(spot).any(|(_, guess)| guess.new == new)
+        self.fields.exact(spot).any(|guess| guess.new == new)
     }
 
     /// Codes whether a byte changes.
