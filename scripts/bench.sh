@@ -140,7 +140,7 @@ large() {
     rm -rf "$work/large"
     row "put one file of $large_bytes bytes, $kind" "$(calc "$large_bytes / $(middle "${ours[@]}") / 1e6")" "slowest stage, $stage" \
       "$(calc "$large_bytes / $(middle "${slowest[@]}") / 1e6")" MB/s "≥ 0.80 (3)"
-    row "put it again, --verify" "$(calc "$large_bytes / $(middle "${verify[@]}") / 1e6")" "FastCDC, BLAKE3 from memory, all cores" \
+    row "put it again, --verify ($kind)" "$(calc "$large_bytes / $(middle "${verify[@]}") / 1e6")" "FastCDC, BLAKE3 from memory, all cores" \
       "$(calc "$large_bytes / $(middle "${hash[@]}") / 1e6")" MB/s "≥ 0.80 (3)"
   done
 }
