@@ -35,7 +35,7 @@ impl<T> Work<T> {
         self.ended().await
     }
 
-    /// Waits for the result, once; who gives up waiting may wait again.
+    /// Waits for the result; who gives up waiting may wait again. Whoever has it does not ask again.
     ///
     /// # Errors
     /// As [`run`].

@@ -82,15 +82,11 @@ impl Content {
     ) -> Result<Self> {
         let id = target.manifest;
         let site = if aim == Aim::Planned { Site::scratch(id)? } else { Site::own(job, record, id)? };
-        let installed = prepared.opened().await?.take();
-        let (seed, look) = installed.map_or((None, None), |installed| (Some(installed.seed), installed.look));
-        let (manifest, layout) = if let Some(coming) = prepared.coming.filter(|coming| coming.manifest.id() == id) {
-            (coming.manifest, Some(coming.layout))
-        } else if let Some(manifest) = open_manifest(job.folder.manifest(id), id).await? {
-            (manifest, None)
-        } else {
-            let base = seed.as_ref().map(|seed| Arc::clone(&seed.manifest));
-            (fetch_manifest(client, id, target.length, base, &site.manifest).await?.0, None)
+        let installed = prepared.opened().await.take();
+        let (seeds, look) = installed.map_or_else(Default::default, |installed| (installed.seeds, installed.look));
+        let (manifest, layout) = match prepared.coming.filter(|coming| coming.manifest.id() == id) {
+            Some(coming) => (coming.manifest, Some(coming.layout)),
+            None => (bring_manifest(job, &site.manifest, &seeds, target, client).await?, None),
         };
         let (sha256, work) = (target.sha256, job.folder.work());
         let opened = blocking::run("opening an assembly", move || {
@@ -99,9 +95,8 @@ impl Content {
             }
             let layout = layout.map_or_else(|| Layout::of(&manifest), Ok)?;
             let assembly = Assembly::open_laid_out(&site.target, (manifest, layout))?;
-            let seeds: Vec<Seed> = seed.into_iter().collect();
             assembly.learn_recipes(&seeds)?;
-            let (assembly, seeds) = (Arc::new(assembly), Arc::new(seeds));
+            let assembly = Arc::new(assembly);
             Ok::<_, consign_store::Error>(Some(Self { assembly, seeds, local_taken: false, look, work, _scratch: site.scratch }))
         });
         opened.await??.ok_or_else(|| Error::Unsigned {
@@ -231,22 +226,16 @@ struct Coming {
 }
 
 impl Coming {
-    async fn fetch(
-        job: &Job,
-        (base, dest): (Arc<ManifestFile>, &Path),
-        target: &TargetInfo,
-        client: &Client,
-    ) -> Result<Option<Self>> {
-        let path = job.folder.manifest(target.manifest);
-        let (manifest, _) = fetch_manifest(client, target.manifest, target.length, Some(Arc::clone(&base)), &path).await?;
-        let (sha256, work, dest) = (target.sha256, job.folder.work(), dest.to_owned());
+    /// Takes the manifest of `target` from here or from `client`; none where it is not the signed one.
+    async fn fetch(job: &Job, seeds: Arc<Vec<Seed>>, target: &TargetInfo, client: &Client) -> Result<Option<Self>> {
+        let manifest = bring_manifest(job, &job.folder.manifest(target.manifest), &seeds, target, client).await?;
+        let (sha256, work) = (target.sha256, job.folder.work());
         let lay_out = move || {
             if manifest.sha256() != sha256 {
                 return Ok(None);
             }
             let layout = Layout::of(&manifest)?;
-            let table = Target::table_path(&work, base.id());
-            build_table(&work, (&manifest, &layout), &Seed::of(&dest, base, &table)?)?;
+            seeds.first().map_or(Ok(()), |seed| build_table(&work, (&manifest, &layout), seed))?;
             Ok::<_, consign_store::Error>(Some(Self { manifest, layout }))
         };
         Ok(blocking::run("laying out a version", lay_out).await??)
@@ -256,7 +245,8 @@ impl Coming {
 /// What is known of the installed version before the next one is.
 #[derive(Debug)]
 pub(super) struct Installed {
-    seed: Seed,
+    /// It alone.
+    seeds: Arc<Vec<Seed>>,
     look: Option<LookWork>,
 }
 
@@ -266,16 +256,12 @@ pub(in crate::agent) struct Prepared {
     /// Which version, and where.
     of: Option<(ManifestId, PathBuf)>,
     begun: Instant,
-    installed: Opening,
+    /// It is being opened.
+    work: Option<Work<Option<Installed>>>,
+    /// When that has ended, and if it can be used.
+    installed: Option<Installed>,
     /// Of the next version, if it came before that was ready.
     coming: Option<Box<Coming>>,
-}
-
-/// How far the installed version is opened.
-#[derive(Debug)]
-enum Opening {
-    Under(Work<Option<Installed>>),
-    Done(Option<Installed>),
 }
 
 impl Prepared {
@@ -291,31 +277,31 @@ impl Prepared {
                 let seed = Seed::of(&root, manifest, &Target::table_path(&work, id)).ok()?;
                 let look = (aim != Aim::Planned)
                     .then(|| (Instant::now(), blocking::start("looking at it", move || Look::at(&root, &work, &installed))));
-                Some(Installed { seed, look })
+                Some(Installed { seeds: Arc::new(vec![seed]), look })
             })
         });
-        let installed = work.map_or(Opening::Done(None), Opening::Under);
-        Self { of: id.map(|id| (id, record.dest.clone())), begun: Instant::now(), installed, coming: None }
+        let of = id.map(|id| (id, record.dest.clone()));
+        Self { of, begun: Instant::now(), work, installed: None, coming: None }
     }
 
     /// Waits until the installed version is opened; whoever gives up waiting may wait again.
-    async fn opened(&mut self) -> Result<&mut Option<Installed>> {
-        if let Opening::Under(work) = &mut self.installed {
-            self.installed = Opening::Done(work.ended().await?);
+    async fn opened(&mut self) -> &mut Option<Installed> {
+        if let Some(work) = &mut self.work {
+            // What could not be opened is as good as none.
+            self.installed = work.ended().await.ok().flatten();
+            self.work = None;
         }
-        let Opening::Done(installed) = &mut self.installed else { return Err(crate::net::Error::Stopped("opening").into()) };
-        Ok(installed)
+        &mut self.installed
     }
 
     /// Fetches the manifest of `target`, which is about to be ready, if that is little and no budget counts it; that it cannot be had yet is no error.
     pub(in crate::agent) async fn fetch_coming(&mut self, job: &Job, target: &TargetInfo, client: &Client) {
-        let little = target.length <= COMING_BYTES_MAX && job.account.terms().max_bytes.is_none();
-        let Ok(Some(installed)) = self.opened().await else { return };
-        let (base, dest) = (Arc::clone(&installed.seed.manifest), installed.seed.root.clone());
-        if !little || base.id() == target.manifest {
+        let installed = self.of.as_ref().is_some_and(|(id, _)| *id == target.manifest);
+        if installed || target.length > COMING_BYTES_MAX || job.account.terms().max_bytes.is_some() {
             return;
         }
-        match Coming::fetch(job, (base, &dest), target, client).await {
+        let Some(seeds) = self.opened().await.as_ref().map(|installed| Arc::clone(&installed.seeds)) else { return };
+        match Coming::fetch(job, seeds, target, client).await {
             Ok(coming) => self.coming = coming.map(Box::new),
             Err(error) => tracing::debug!(package = %job.name(), %error, "its manifest cannot be had before it is ready"),
         }
@@ -334,9 +320,15 @@ impl Prepared {
     }
 }
 
-/// Opens a manifest that was fetched before; `None` if it is not here, or damaged.
-async fn open_manifest(path: PathBuf, id: ManifestId) -> Result<Option<ManifestFile>> {
-    Ok(blocking::run("opening a manifest", move || ManifestFile::open(&path, id).ok()).await?)
+/// Opens the manifest of `target` if it was fetched before and is whole, and fetches it from `client` into the file `into` otherwise.
+async fn bring_manifest(job: &Job, into: &Path, seeds: &[Seed], target: &TargetInfo, client: &Client) -> Result<ManifestFile> {
+    let (id, path) = (target.manifest, job.folder.manifest(target.manifest));
+    let here = blocking::run("opening a manifest", move || ManifestFile::open(&path, id).ok()).await?;
+    if let Some(manifest) = here {
+        return Ok(manifest);
+    }
+    let base = seeds.first().map(|seed| Arc::clone(&seed.manifest));
+    Ok(fetch_manifest(client, id, target.length, base, into).await?.0)
 }
 
 /// Counts what arrived, whether or not the fetch succeeded.

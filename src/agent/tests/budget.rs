@@ -1,12 +1,14 @@
 //! Plans, byte budgets, and waits for patches.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::walking::{installed, restart, restart_as, until};
 use super::world::{World, install, install_on, noise, tree, within};
 use crate::agent::control::Reply;
 use crate::agent::view::{PatchesView, PlanView};
 use crate::agent::{Agent, Care, Error, Running, start};
+use crate::domain::CodebaseState;
 use crate::net::clock;
 use crate::policy::{Prefer, Terms};
 use crate::protocol::patches::PatchAnswer;
@@ -81,6 +83,22 @@ async fn opened(world: &World) -> Arc<Agent> {
             other => return other.unwrap(),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_budget_stands_nothing_of_a_version_that_is_being_verified_is_fetched_but_metadata() {
+    let (world, running) = updated_world(Prefer::Time).await;
+    world.say_of_patches(&PatchAnswer::None { reason: "a test".to_owned() });
+    within(running.stop()).await;
+    let running = within(restart(&world)).await;
+    assert_eq!(code(install_on(running.agent(), "tool", false, at_most(100_000)).await.1), "over_budget");
+    let sent = world.manifests_sent();
+    std::fs::write(world.source().join("lib/9.txt"), "changed").unwrap();
+    world.release(3);
+    world.announce_as(CodebaseState::Verifying);
+    // Without a budget it comes within milliseconds.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(world.manifests_sent(), sent);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::{get, post};
 use consign_store::manifest::ManifestFile;
-use consign_store::manifest::encoded::Against;
+use consign_store::manifest::encoded::{Against, held_bytes};
 use consign_store::restore::WireStream;
 use consign_store::{ManifestId, Store};
 use serde::Deserialize;
@@ -64,7 +64,8 @@ pub trait Access: Send + Sync {
 /// How much a data plane does at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Manifests being encoded and sent, and answers being counted. Answers of records need no turn: their number is that of connections.
+    /// Manifests being encoded and sent, one more for each MiB that an encoder holds, and answers being counted. Answers of records need no turn: their
+    /// number is that of connections.
     pub streams_max: usize,
     /// How long a request waits for its turn, or for the first record of its answer.
     pub turn_wait: Duration,
@@ -181,11 +182,22 @@ impl DataPlane {
     }
 
     async fn turn(&self) -> Result<OwnedSemaphorePermit, Response> {
-        match timeout(self.limits.turn_wait, Arc::clone(&self.turns).acquire_owned()).await {
+        self.turn_holding(0).await
+    }
+
+    /// A turn for who holds `bytes` meanwhile.
+    async fn turn_holding(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Response> {
+        let turns = turns_of(bytes, self.limits.streams_max);
+        match timeout(self.limits.turn_wait, Arc::clone(&self.turns).acquire_many_owned(turns)).await {
             Ok(Ok(turn)) => Ok(turn),
             _ => Err(busy()),
         }
     }
+}
+
+/// How many turns of `most` somebody takes who holds `bytes`: one, and one for each MiB, so that all together hold no more than so many MiB.
+fn turns_of(bytes: usize, most: usize) -> u32 {
+    u32::try_from((1 + (bytes >> 20)).min(most)).unwrap_or(u32::MAX).max(1)
 }
 
 fn no_version() -> Problem {
@@ -236,7 +248,7 @@ async fn manifest(
     let body = if let Some(encoded) = used.and_then(|base| version.encoded_for(base)) {
         encoded.into()
     } else {
-        let turn = plane.turn().await?;
+        let turn = plane.turn_holding(held_bytes(&version.manifest, against)).await?;
         let make = move |outlet: &answer::Outlet| {
             let base = base.as_ref().map(|base| &*base.manifest);
             answer::manifest(&version, Against::of(base, &version.manifest, query.sections), outlet)
@@ -304,4 +316,17 @@ async fn count(
 
 fn stream_of(media_type: &'static str, body: Body) -> Response {
     ([(CONTENT_TYPE, media_type)], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::turns_of;
+
+    #[test]
+    fn who_holds_much_takes_many_turns_but_never_more_than_there_are() {
+        let most = 64;
+        assert_eq!([0, 1 << 19, 1 << 20, 16 << 20].map(|bytes| turns_of(bytes, most)), [1, 1, 2, 17]);
+        assert_eq!([64 << 20, usize::MAX].map(|bytes| turns_of(bytes, most)), [64, 64]);
+        assert_eq!(turns_of(16 << 20, 0), 1, "where there are none, it waits");
+    }
 }

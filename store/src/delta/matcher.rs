@@ -3,8 +3,8 @@
 /// Bytes of an indexed string.
 pub(super) const KEY_BYTES: usize = 8;
 /// One of so many strings is indexed and looked for: which, the string itself tells, so that both sides choose the same. What is worth
-/// finding holds several that are. Of four native packages patches are up to 4 % larger than with each second place of the base indexed and each place
-/// of the target looked for, and built in two thirds of the time.
+/// finding holds several that are. Of native packages patches are up to 6 % larger than with each second place of the base indexed and each place of
+/// the target looked for, or smaller by as much, and mostly built in 0.8 to 0.9 of the time.
 const SAMPLE: usize = 4;
 /// Bits of a hash by which it is chosen: below those that tell where it is kept, and not the lowest, which only the first bytes decide.
 const SAMPLE_SHIFT: u32 = 36;

@@ -14,6 +14,8 @@ use super::path::compare_paths;
 
 /// zstd level of manifests.
 const LEVEL: i32 = 3;
+/// Window of the level itself, bytes.
+const LEVEL_WINDOW_BYTES: usize = 2 << 20;
 /// Window that a receiver holds at most, as a power of two: base and manifest together.
 const WINDOW_LOG_MAX: u32 = 26;
 /// Smallest window of zstd, as a power of two.
@@ -56,6 +58,17 @@ impl<'a> Against<'a> {
             Self::Nothing => None,
             Self::Whole(base) | Self::Sections(base) => Some(base),
         }
+    }
+}
+
+/// How many bytes of its input an encoder of `manifest` holds at once.
+#[must_use]
+pub fn held_bytes(manifest: &ManifestFile, against: Against<'_>) -> usize {
+    let len = manifest.bytes().len();
+    match against {
+        Against::Nothing => len.min(LEVEL_WINDOW_BYTES),
+        Against::Whole(_) => len,
+        Against::Sections(_) => len.min(SECTION_BYTES),
     }
 }
 
@@ -204,28 +217,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::id::{ChunkId, FileDigest, ManifestId};
-    use crate::manifest::codec::ManifestWriter;
+    use crate::id::FileDigest;
     use crate::manifest::entry::{Attributes, Entry, EntryKind};
     use crate::manifest::path::SafePath;
-    use crate::manifest::recipe;
+    use crate::manifest::testing::manifest_of;
 
     /// A version of small files, each a number and a state of its content.
     fn version(files: &[(u32, u32)]) -> (tempfile::TempDir, ManifestFile) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("manifest");
-        let mut writer = ManifestWriter::new(Vec::new()).unwrap();
-        for (number, state) in files {
+        manifest_of(files.iter().map(|(number, state)| {
             let digest = FileDigest(*blake3::hash(&[number.to_le_bytes(), state.to_le_bytes()].concat()).as_bytes());
             let path = SafePath::parse(format!("file-{number:07}.txt").as_bytes()).unwrap();
             let kind = EntryKind::File { size: 1, digest, chunks: 1 };
-            writer.push(&Entry { path, kind, attributes: Attributes { mode: 0o644 } }).unwrap();
-        }
-        let bytes = writer.finish().unwrap().0;
-        std::fs::write(&path, &bytes).unwrap();
-        let id = ManifestId::from(FileDigest::from(ChunkId::from(recipe::of_bytes(&bytes).digest)));
-        let manifest = ManifestFile::open(&path, id).unwrap();
-        (dir, manifest)
+            Entry { path, kind, attributes: Attributes { mode: 0o644 } }
+        }))
     }
 
     fn decoded(encoded: &[u8], base: Option<&ManifestFile>) -> io::Result<Vec<u8>> {
@@ -250,6 +254,8 @@ mod tests {
             encode(&next, Against::of(Some(&base), &next, true), &mut whole).unwrap();
             assert!(whole.len() < 2 << 10, "{} bytes", whole.len());
             assert_eq!(decoded(&whole, Some(&base)).unwrap(), next.bytes());
+            assert_eq!(held_bytes(&next, Against::Whole(&base)), next.bytes().len());
+            assert!(held_bytes(&next, Against::Nothing) <= 2 << 20);
             let parts = in_sections(&base, &next, section_bytes);
             assert!(parts.len() < 4 << 10, "{} bytes", parts.len());
             assert_eq!(decoded(&parts, Some(&base)).unwrap(), next.bytes());

@@ -13,6 +13,8 @@ pub mod platform;
 pub mod recipe;
 pub mod stream;
 pub mod table;
+#[cfg(test)]
+mod testing;
 mod wire;
 
 pub use entry::{Attributes, Entry, EntryKind, LinkTarget};

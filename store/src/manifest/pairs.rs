@@ -81,18 +81,14 @@ mod tests {
 
     use super::*;
     use crate::chunk::ChunkKind;
-    use crate::id::{ChunkId, FileDigest, ManifestId};
-    use crate::manifest::codec::ManifestWriter;
+    use crate::id::FileDigest;
     use crate::manifest::entry::{Attributes, Entry, EntryKind, LINK_MODE, LinkTarget};
     use crate::manifest::path::SafePath;
-    use crate::manifest::recipe;
+    use crate::manifest::testing::manifest_of;
 
     /// A version of entries at the top: name, and what stands there.
     fn manifest(entries: &[(u16, u8)]) -> (tempfile::TempDir, ManifestFile) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("manifest");
-        let mut writer = ManifestWriter::new(Vec::new()).unwrap();
-        for (name, what) in entries {
+        manifest_of(entries.iter().map(|(name, what)| {
             let path = SafePath::parse(format!("{name:05}").as_bytes()).unwrap();
             let kind = match what {
                 0 => EntryKind::Folder,
@@ -101,13 +97,8 @@ mod tests {
             };
             let link = matches!(kind, EntryKind::Symlink { .. });
             let mode = if link { LINK_MODE } else { 0o644 | u16::from(what % 2) };
-            writer.push(&Entry { path, kind, attributes: Attributes { mode } }).unwrap();
-        }
-        let bytes = writer.finish().unwrap().0;
-        std::fs::write(&path, &bytes).unwrap();
-        let id = ManifestId::from(FileDigest::from(ChunkId::from(recipe::of_bytes(&bytes).digest)));
-        let manifest = ManifestFile::open(&path, id).unwrap();
-        (dir, manifest)
+            Entry { path, kind, attributes: Attributes { mode } }
+        }))
     }
 
     proptest! {
