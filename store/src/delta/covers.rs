@@ -21,7 +21,7 @@ const BEGIN_EQUAL: u32 = 4;
 /// Alignments that are tried without the index.
 const RECENT: usize = 8;
 /// Places without a match after which every second is skipped, then more.
-const MISSES_STEP: usize = 64;
+const MISSES_STEP: usize = 32;
 /// Most places that are skipped.
 const SKIP_MAX: usize = 16;
 
@@ -204,22 +204,68 @@ impl Covers<'_> {
 
 /// Returns the length at which equal bytes outweigh different ones the most.
 fn forward(base: &[u8], target: &[u8]) -> usize {
-    weigh(base.iter().zip(target))
-}
-
-fn backward(base: &[u8], target: &[u8]) -> usize {
-    weigh(base.iter().rev().zip(target.iter().rev()))
-}
-
-fn weigh<'a>(pairs: impl Iterator<Item = (&'a u8, &'a u8)>) -> usize {
-    let (mut score, mut best, mut len) = (0_i64, 0, 0);
-    for (index, (base, target)) in pairs.enumerate() {
-        score += if base == target { 1 } else { -1 };
-        if score > best {
-            (best, len) = (score, index + 1);
+    let len = base.len().min(target.len());
+    let ((words, rest), (targets, targets_rest)) = (base[..len].as_chunks::<WORD>(), target[..len].as_chunks::<WORD>());
+    let mut weight = Weight::default();
+    for (base, target) in words.iter().zip(targets) {
+        if base == target {
+            weight.add_word();
+        } else {
+            base.iter().zip(target).for_each(|(base, target)| weight.add(base == target));
         }
     }
-    len
+    rest.iter().zip(targets_rest).for_each(|(base, target)| weight.add(base == target));
+    weight.len
+}
+
+/// Likewise from the ends.
+fn backward(base: &[u8], target: &[u8]) -> usize {
+    let len = base.len().min(target.len());
+    let (base, target) = (&base[base.len() - len..], &target[target.len() - len..]);
+    let ((rest, words), (targets_rest, targets)) = (base.as_rchunks::<WORD>(), target.as_rchunks::<WORD>());
+    let mut weight = Weight::default();
+    for (base, target) in words.iter().zip(targets).rev() {
+        if base == target {
+            weight.add_word();
+        } else {
+            base.iter().zip(target).rev().for_each(|(base, target)| weight.add(base == target));
+        }
+    }
+    rest.iter().zip(targets_rest).rev().for_each(|(base, target)| weight.add(base == target));
+    weight.len
+}
+
+/// Bytes that are compared at once.
+const WORD: usize = 8;
+
+/// Equal bytes less different ones so far, and the length at which they were most.
+#[derive(Default)]
+struct Weight {
+    score: i64,
+    best: i64,
+    at: usize,
+    len: usize,
+}
+
+impl Weight {
+    #[inline]
+    fn add(&mut self, equal: bool) {
+        self.moved(1, if equal { 1 } else { -1 });
+    }
+
+    #[inline]
+    fn add_word(&mut self) {
+        self.moved(WORD, WORD as i64);
+    }
+
+    #[inline]
+    fn moved(&mut self, bytes: usize, score: i64) {
+        self.at += bytes;
+        self.score += score;
+        if self.score > self.best {
+            (self.best, self.len) = (self.score, self.at);
+        }
+    }
 }
 
 /// Splits an overlap: returns how much of it is better left to the earlier cover.

@@ -2,6 +2,8 @@
 //!
 //! Integers only, so that every machine computes the same probabilities.
 
+use std::sync::LazyLock;
+
 use super::coder::Coder;
 use super::echo::TRUSTS;
 
@@ -18,6 +20,9 @@ const DECAY: u128 = 280_377_609_773_054;
 /// Fraction bits of a mixer's weights.
 const WEIGHT_BITS: u32 = 16;
 
+/// Worked out once: many patches are of small files.
+pub(super) static LOGISTIC: LazyLock<Logistic> = LazyLock::new(Logistic::new);
+
 /// The logistic function and its inverse as tables.
 #[derive(Debug)]
 pub(super) struct Logistic {
@@ -29,7 +34,7 @@ pub(super) struct Logistic {
 
 impl Logistic {
     /// Computes the tables.
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         let mut upper = Vec::with_capacity(LOGIT_ONE * 11);
         let mut power: u128 = 1 << 48;
         for _ in 0..=LOGIT_MAX {

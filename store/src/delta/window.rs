@@ -6,7 +6,7 @@ use super::coder::Coder;
 use super::echo::{Echo, Told};
 use super::fields::{Fields, KINDS, OUTLOOKS, Spot};
 use super::format::damaged;
-use super::model::{ByteModel, Logistic, Mixer, NumberModel, Slot, code_bit, hash};
+use super::model::{ByteModel, LOGISTIC, Logistic, Mixer, NumberModel, Slot, code_bit, hash};
 use crate::error::Result;
 
 /// Base bytes before and behind a piece that the models look at.
@@ -19,9 +19,9 @@ const QUIET_BYTES: usize = 64;
 const RUN_BYTES: usize = 32;
 /// Doublings of a run.
 const RUN_LEVELS: usize = 8;
-/// Probability in 65536ths below which a change is told by one slot alone: at a twelfth of it, patches of four real packages are up to
-/// 4 % smaller, and those of native programs take a quarter longer to apply.
-const SETTLED: u16 = 600;
+/// Probability in 65536ths below which a change is told by one slot alone: at a third of it, patches are 0.5 to 1 % smaller (one of six packages:
+/// 5 %), and those of native programs take a twentieth longer to build.
+const SETTLED: u16 = 2000;
 /// Uses after which a flag's slot learns no slower.
 const FLAG_USES_MAX: u32 = 1000;
 /// Shifts that are remembered.
@@ -58,7 +58,7 @@ pub(super) enum Literals<'a> {
 /// All that is learnt from window to window.
 #[derive(Debug)]
 pub(super) struct Model {
-    tables: Logistic,
+    tables: &'static Logistic,
     fields: Fields,
     hits: Vec<Slot>,
     /// By the two bytes before alone.
@@ -67,9 +67,9 @@ pub(super) struct Model {
     flag_shift: u32,
     flag_mixer: Mixer<4>,
     runs: Vec<Slot>,
-    words: ByteModel<5>,
-    changes: ByteModel<6>,
-    literals: ByteModel<7>,
+    words: ByteModel<3>,
+    changes: ByteModel<3>,
+    literals: ByteModel<5>,
     numbers: NumberModel,
     echo: Echo,
     told: Told,
@@ -81,7 +81,6 @@ pub(super) struct Model {
     quiet: usize,
     run_level: usize,
     run_ends: usize,
-    last_change: u32,
     piece: Vec<u8>,
 }
 
@@ -98,7 +97,7 @@ impl Model {
     pub(super) fn new(target_len: u64) -> Self {
         let bits = (64 - (target_len / 32).leading_zeros()).clamp(10, 18);
         Self {
-            tables: Logistic::new(),
+            tables: &LOGISTIC,
             fields: Fields::new(bits),
             hits: vec![Slot::NEW; KINDS * 8 * 4],
             calm: vec![Slot::guess(2000); 1 << 16],
@@ -119,7 +118,6 @@ impl Model {
             quiet: QUIET_BYTES,
             run_level: 0,
             run_ends: 0,
-            last_change: 0,
             piece: vec![0; PIECE_BYTES + 2 * PAD],
         }
     }
@@ -215,10 +213,10 @@ impl Model {
     fn literal<C: Coder>(&mut self, coder: &mut C, byte: u8) -> u8 {
         let history = self.history;
         let order = |bytes: u32| history & ((1 << (8 * bytes)) - 1) | u64::from(bytes) << 48;
-        let contexts = [order(0), order(1), order(2), order(3), order(4), order(6) & 0xffff_ffff_ffff, 0];
+        let contexts = [order(0), order(1), order(2), order(3), 0];
         let guess = self.echo.guess(history);
         let set = guess.0.div_ceil(TRUSTS_A_SET);
-        let byte = self.literals.code_guessed(coder, &self.tables, set, &contexts, Some(guess), byte);
+        let byte = self.literals.code_guessed(coder, self.tables, set, &contexts, Some(guess), byte);
         self.echo.learn(history, byte);
         self.history = history << 8 | u64::from(byte);
         byte
@@ -342,7 +340,7 @@ impl Model {
         for (slot, &place) in slots.iter_mut().zip(&places) {
             *slot = self.flags[place];
         }
-        let changed = self.flag_mixer.code(coder, &self.tables, set, &mut slots, changed, FLAG_USES_MAX);
+        let changed = self.flag_mixer.code(coder, self.tables, set, &mut slots, changed, FLAG_USES_MAX);
         for (slot, place) in slots.into_iter().zip(places) {
             self.flags[place] = slot;
         }
@@ -368,22 +366,14 @@ impl Model {
     /// Codes the change of a field that no guess hit, highest byte first.
     fn word<C: Coder>(&mut self, coder: &mut C, spot: &Spot, new: u32) -> u32 {
         let change = new.wrapping_sub(spot.old).to_be_bytes();
-        let last = self.last_change.to_be_bytes();
         let mut done = 0_u32;
         for (place, byte) in change.into_iter().enumerate() {
             let upper = u64::from(done) | (place as u64) << 32;
             let before = u64::from(spot.before);
             let old = u64::from(spot.old.to_be_bytes()[place]);
-            let contexts = [
-                upper,
-                upper | (before >> 8) << 40,
-                (place as u64) << 32 | before,
-                (place as u64) << 32 | old | u64::from(done != 0) << 8,
-                upper | u64::from(last[place]) << 40,
-            ];
-            done = done << 8 | u32::from(self.words.code(coder, &self.tables, place, &contexts, byte));
+            let contexts = [upper, (place as u64) << 32 | before, (place as u64) << 32 | old | u64::from(done != 0) << 8];
+            done = done << 8 | u32::from(self.words.code(coder, self.tables, place, &contexts, byte));
         }
-        self.last_change = done;
         spot.old.wrapping_add(done)
     }
 
@@ -391,15 +381,8 @@ impl Model {
     fn change<C: Coder>(&mut self, coder: &mut C, padded: &[u8], at: usize, out: &[u8]) -> u8 {
         let history = out[at.saturating_sub(4)..at].iter().fold(self.history, |history, &byte| history << 8 | u64::from(byte));
         let old = u64::from(padded[PAD + at]);
-        let contexts = [
-            old,
-            old | (history & 0xff) << 8,
-            history & 0xffff,
-            history & 0xff_ffff,
-            old | u64::from(padded[PAD + at - 1]) << 8 | u64::from(padded[PAD + at + 1]) << 16,
-            old | (history & 0xff_ffff) << 8,
-        ];
-        self.changes.code(coder, &self.tables, 0, &contexts, out[at])
+        let contexts = [old, old | (history & 0xff) << 8, history & 0xffff];
+        self.changes.code(coder, self.tables, 0, &contexts, out[at])
     }
 }
 
