@@ -2,10 +2,13 @@
 //!
 //! `limits measure FOLDER SCRATCH` prints seconds a stage: reading (files), cutting and hashing (FastCDC, BLAKE3) and compressing (zstd -3, runs of
 //! 2 MiB) from memory on all cores, and writing what compression left to a file in SCRATCH by one thread, synced. The crates are called
-//! directly, so a slow store cannot make its own limit look low. `limits text|noise FILE BYTES` and `limits package FOLDER BYTES` make content.
+//! directly, so a slow store cannot make its own limit look low. `limits bare FOLDER [FILE]` is what a put cannot do without, by all cores and nothing
+//! else: it lists, reads, cuts and hashes, and writes what it read to FILE, synced. `limits text|noise FILE BYTES` and `limits package FOLDER BYTES` make
+//! content.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -34,11 +37,13 @@ fn main() -> Result<()> {
             measure(&folder.path().join("source"), folder.path())?
         }
         ["measure", folder, scratch] => measure(Path::new(folder), Path::new(scratch))?,
+        ["bare", folder] => bare(Path::new(folder), None)?,
+        ["bare", folder, file] => bare(Path::new(folder), Some(Path::new(file)))?,
         ["text", file, bytes] => return text(Path::new(file), 0, bytes.parse()?),
         ["noise", file, bytes] => return noise(Path::new(file), 0, bytes.parse()?),
         ["package", folder, bytes] => return make(Path::new(folder), bytes.parse()?),
         _ => {
-            return Err("use: limits [measure FOLDER SCRATCH | text FILE BYTES | noise FILE BYTES | package FOLDER BYTES]".into());
+            return Err("use: limits [measure FOLDER SCRATCH | bare FOLDER [FILE] | text FILE BYTES | noise FILE BYTES | package FOLDER BYTES]".into());
         }
     };
     Ok(writeln!(std::io::stdout(), "{answer}")?)
@@ -60,10 +65,7 @@ fn measure(folder: &Path, scratch: &Path) -> Result<serde_json::Value> {
     let pieces: Vec<&[u8]> = content.iter().flat_map(|file| file.chunks(PIECE_BYTES)).collect();
     let (hash, ()) = timed(|| {
         on_all_cores(pieces.len(), |number, _| {
-            let [min, avg, max] = CHUNK_BYTES;
-            for chunk in FastCDC::with_level(pieces[number], min, avg, max, Normalization::Level1) {
-                std::hint::black_box(blake3::hash(&pieces[number][chunk.offset..chunk.offset + chunk.length]));
-            }
+            cut_and_hash(pieces[number]);
             Ok(())
         })
     })?;
@@ -93,6 +95,39 @@ fn measure(folder: &Path, scratch: &Path) -> Result<serde_json::Value> {
     Ok(
         serde_json::json!({"files": files.len(), "bytes": bytes, "read": read, "cut and hash": hash, "compress": compress, "write": write}),
     )
+}
+
+fn bare(folder: &Path, copy: Option<&Path>) -> Result<serde_json::Value> {
+    let mut files = Vec::new();
+    list(folder, &mut files)?;
+    let mut pieces = Vec::new();
+    for (number, file) in files.iter().enumerate() {
+        let len = fs::symlink_metadata(file)?.len();
+        let piece_at = |at| (number, at, usize::try_from(len - at).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES)));
+        pieces.extend((0..len).step_by(PIECE_BYTES).map(piece_at));
+    }
+    let copy = copy.map(File::create).transpose()?;
+    let end = AtomicU64::new(0);
+    on_all_cores(pieces.len(), |number, buffer| {
+        let (file, at, len) = pieces[number];
+        buffer.resize(buffer.len().max(len), 0);
+        let piece = &mut buffer[..len];
+        File::open(&files[file])?.read_exact_at(piece, at)?;
+        cut_and_hash(piece);
+        match &copy {
+            Some(copy) => Ok(copy.write_all_at(piece, end.fetch_add(len as u64, Ordering::Relaxed))?),
+            None => Ok(()),
+        }
+    })?;
+    copy.map(|copy| copy.sync_all()).transpose()?;
+    Ok(serde_json::json!({"files": files.len(), "bytes": pieces.iter().map(|piece| piece.2).sum::<usize>()}))
+}
+
+fn cut_and_hash(piece: &[u8]) {
+    let [min, avg, max] = CHUNK_BYTES;
+    for chunk in FastCDC::with_level(piece, min, avg, max, Normalization::Level1) {
+        std::hint::black_box(blake3::hash(&piece[chunk.offset..chunk.offset + chunk.length]));
+    }
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {

@@ -8,6 +8,9 @@ use bytes::Bytes;
 /// twice as long.
 const FREE_BYTES_MAX: usize = 20 << 20;
 
+/// What the length of a buffer is a multiple of.
+const STEP_BYTES: usize = 256 << 10;
+
 /// Buffers that nobody uses now.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
@@ -19,7 +22,9 @@ impl Pool {
         let fitting = free.iter().position(|bytes| bytes.len() >= len && bytes.len() / 2 <= len);
         let bytes = fitting.map(|at| free.swap_remove(at));
         drop(free);
-        Buffer { bytes: bytes.unwrap_or_else(|| vec![0; len]), len, pool: self.clone() }
+        // Made a little larger, one serves the next too, which is of about the size.
+        let bytes = bytes.unwrap_or_else(|| vec![0; len.next_multiple_of(STEP_BYTES)]);
+        Buffer { bytes, len, pool: self.clone() }
     }
 }
 

@@ -11,7 +11,7 @@ use super::segment::{
 };
 use super::source::{FileStat, Root};
 use crate::chunk::cut;
-use crate::error::{At, Result};
+use crate::error::Result;
 use crate::fsx;
 
 /// Largest file that is read whole, together with others, bytes.
@@ -127,21 +127,20 @@ impl Source<'_> {
 
     /// Reads a whole file to `end` of `buffer` and moves that behind it, unless the file has changed.
     fn read_whole(&self, item: u32, buffer: &mut Buffer, end: &mut usize) -> Result<Option<&'static str>> {
-        let (mut file, before) = match self.open(item)? {
-            Ok(opened) => opened,
-            Err(change) => return Ok(Some(change)),
-        };
-        // As scanned, so it fits.
-        let len = usize::try_from(before.size).unwrap_or(0);
-        match file.read_exact(&mut buffer.as_mut()[*end..*end + len]) {
+        let opened = self.items.stat(item).zip(self.root.open_any(self.items.path(item))?);
+        let Some((scanned, mut file)) = opened else { return Ok(Some(GONE)) };
+        let len = usize::try_from(scanned.size).unwrap_or(0);
+        let read = file.read_exact(&mut buffer.as_mut()[*end..*end + len]);
+        // One look behind the reading tells what has changed since the scan, too: many small files cost little but system calls.
+        if let Some(change) = self.change_of(&file, &scanned, item)? {
+            return Ok(Some(change));
+        }
+        match read {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Some(CUT_SHORT)),
-            other => other.at("read", self.root.full(self.items.path(item)))?,
+            other => self.root.named(other, "read", self.items.path(item))?,
         }
-        let change = self.change_of(&file, &before, item)?;
-        if change.is_none() {
-            *end += len;
-        }
-        Ok(change)
+        *end += len;
+        Ok(None)
     }
 
     /// Reads, cuts and hashes segment `number` of a large file.
@@ -160,7 +159,7 @@ impl Source<'_> {
         let mut buffer = self.pool.take(left.min(SEGMENT_READ_BYTES_MAX));
         match fsx::read_exact_at(&file, buffer.as_mut(), start) {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Err(CUT_SHORT)),
-            other => other.at("read", self.root.full(self.items.path(item)))?,
+            other => self.root.named(other, "read", self.items.path(item))?,
         }
         if let Some(change) = self.change_of(&file, &before, item)? {
             return Ok(Err(change));

@@ -1,6 +1,7 @@
 //! The source folder as the operating system shows it: looked at and opened without ever following a link.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, open, openat, rea
 use rustix::io::Errno;
 
 use super::walk::Seen;
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use crate::manifest::path::refused;
 
 /// What changes when a file is written: compared before and after each read, and kept in the stat cache.
@@ -69,20 +70,29 @@ impl Root {
         self.path.join(path)
     }
 
-    /// Opens the regular file at `path` and says what it is like; `None` if there is none now.
-    pub fn file(&self, path: &str) -> Result<Option<(File, FileStat)>> {
+    /// Names what failed. Nothing is put together while all goes well, as it does once a file or more.
+    pub fn named<T>(&self, result: Result<T, impl Into<io::Error>>, operation: &'static str, path: &str) -> Result<T> {
+        result.map_err(|source| Error::Io { operation, path: self.full(path), source: source.into() })
+    }
+
+    /// Opens what is at `path` for reading, a file or not; `None` if there is nothing now.
+    pub fn open_any(&self, path: &str) -> Result<Option<File>> {
         // Non-blocking, because a FIFO may have taken the file's place since it was found.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let opened = openat_long(&self.folder, path, flags);
-        let Some(file) = unless_gone(opened).at("open", self.full(path))? else { return Ok(None) };
-        let file = File::from(file);
-        let stat = fstat(&file).at("read the attributes of", self.full(path))?;
+        Ok(self.named(unless_gone(opened), "open", path)?.map(File::from))
+    }
+
+    /// Opens the regular file at `path` and says what it is like; `None` if there is none now.
+    pub fn file(&self, path: &str) -> Result<Option<(File, FileStat)>> {
+        let Some(file) = self.open_any(path)? else { return Ok(None) };
+        let stat = self.named(fstat(&file), "read the attributes of", path)?;
         Ok(is(&stat, FileType::RegularFile).then_some((file, FileStat::of(&stat))))
     }
 
     /// Says what the open `file` is like now.
     pub fn restat(&self, file: &File, path: &str) -> Result<FileStat> {
-        fstat(file).map(|stat| FileStat::of(&stat)).at("read the attributes of", self.full(path))
+        self.named(fstat(file).map(|stat| FileStat::of(&stat)), "read the attributes of", path)
     }
 
     /// Opens the folder once more, with a position of its own in its list.
@@ -94,19 +104,19 @@ impl Root {
     /// Opens the folder `name` in `above`, at `path`; `None` if it is gone or no folder any more.
     pub fn open_folder(&self, above: &OwnedFd, name: &str, path: &str) -> Result<Option<OwnedFd>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        unless_gone(openat(above, name, flags, Mode::empty())).at("open folder", self.full(path))
+        self.named(unless_gone(openat(above, name, flags, Mode::empty())), "open folder", path)
     }
 
     /// Looks at what is called `name` in `folder`, at `path`.
     pub fn look(&self, folder: &OwnedFd, name: &str, path: &str) -> Result<Seen> {
         let stat = unless_gone(statat(folder, name, AtFlags::SYMLINK_NOFOLLOW));
-        let Some(stat) = stat.at("read the attributes of", self.full(path))? else { return Ok(Seen::Nothing) };
+        let Some(stat) = self.named(stat, "read the attributes of", path)? else { return Ok(Seen::Nothing) };
         let mode = u16::try_from(stat.st_mode & 0o777).unwrap_or(0);
         let what = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => return Ok(Seen::File(mode, FileStat::of(&stat))),
             FileType::Directory => return Ok(Seen::Folder(mode)),
             FileType::Symlink => {
-                let target = unless_gone(readlinkat(folder, name, Vec::new())).at("read the link", self.full(path))?;
+                let target = self.named(unless_gone(readlinkat(folder, name, Vec::new())), "read the link", path)?;
                 return Ok(target.map_or(Seen::Nothing, |target| Seen::Symlink(mode, target.into_bytes().into())));
             }
             FileType::Fifo => "a FIFO",

@@ -119,12 +119,9 @@ impl Tree {
     }
 }
 
-/// How many threads help to walk: whoever visits what they list has a third of their work.
+/// How many threads help to walk: whoever visits what they list lists too where it would wait.
 fn helpers(options: &Options) -> usize {
-    match options.threads() {
-        1 => 0,
-        threads => threads,
-    }
+    options.threads() - 1
 }
 
 struct Scan<'a, 'k> {

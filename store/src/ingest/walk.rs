@@ -10,7 +10,7 @@ use std::thread;
 use rustix::fs::Dir;
 
 use super::source::{FileStat, Root};
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::manifest::path::{self, compare_paths, refused};
 use crate::spill::{self, Spill, SpillWriter, Words, WordsWriter};
 
@@ -64,11 +64,13 @@ impl Names {
         std::str::from_utf8(name_at(&self.text, span)).expect("written from a text")
     }
 
-    /// Reads the names in `folder`, which is at `path`; puts down what is much in `spill`.
+    /// Reads the names in `folder`, opened for that, which is at `path`; puts down what is much in `spill`.
     fn read(root: &Root, folder: &OwnedFd, path: &str, spill: &Path) -> Result<Self> {
         let (mut texts, mut spans) = (SpillWriter::in_folder(spill), WordsWriter::in_folder(spill));
-        for entry in Dir::read_from(folder).at("read folder", root.full(path))? {
-            let entry = entry.at("read folder", root.full(path))?;
+        // The same open folder: nobody else reads its list.
+        let list = root.named(folder.try_clone(), "open folder", path)?;
+        for entry in root.named(Dir::new(list), "read folder", path)? {
+            let entry = root.named(entry, "read folder", path)?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
                 continue;
@@ -246,13 +248,20 @@ impl Walk<'_> {
         let key = FolderPath(path.into());
         let mut state = self.lock();
         while matches!(state.folders.get(&key), Some(Stage::Busy)) && !state.end {
-            state = self.wait(state);
+            // Sleeping costs more than listing most folders does.
+            state = match self.list_next(state) {
+                Ok(state) => state,
+                Err(state) => self.wait(state),
+            };
         }
         match state.folders.remove(&key) {
             Some(Stage::Listed(listing)) => {
                 state.folders_ahead -= 1;
                 state.things_ahead -= things_in(&listing);
-                self.wake(&state);
+                // Half of what there may be, so that nobody is woken for every folder.
+                if state.folders_ahead <= FOLDERS_AHEAD_MAX / 2 && state.things_ahead <= THINGS_AHEAD_MAX / 2 {
+                    self.wake(&state);
+                }
                 listing
             }
             Some(Stage::Waiting(above)) => {
@@ -269,23 +278,29 @@ impl Walk<'_> {
         let _end = EndOnDrop(self);
         let mut state = self.lock();
         while !state.end {
-            let may = state.folders_ahead < FOLDERS_AHEAD_MAX && state.things_ahead < THINGS_AHEAD_MAX;
-            let waiting = |(_, stage): &(&FolderPath, &mut Stage)| matches!(stage, Stage::Waiting(_));
-            let Some((path, next)) = (if may { state.folders.iter_mut().find(waiting) } else { None }) else {
-                state = self.wait(state);
-                continue;
+            state = match self.list_next(state) {
+                Ok(state) => state,
+                Err(state) => self.wait(state),
             };
-            let path = path.clone();
-            let Stage::Waiting(above) = std::mem::replace(next, Stage::Busy) else { continue };
-            state.folders_ahead += 1;
-            drop(state);
-            let listing = self.open_and_list(&above, &path.0);
-            drop(above);
-            state = self.lock();
-            state.things_ahead += things_in(&listing);
-            state.folders.insert(path, Stage::Listed(listing));
-            self.wake(&state);
         }
+    }
+
+    /// Lists the folder that comes next, unless there is none or enough have been listed ahead.
+    fn list_next<'g>(&'g self, mut state: MutexGuard<'g, State>) -> Result<MutexGuard<'g, State>, MutexGuard<'g, State>> {
+        let may = state.folders_ahead < FOLDERS_AHEAD_MAX && state.things_ahead < THINGS_AHEAD_MAX;
+        let waiting = |(_, stage): &(&FolderPath, &mut Stage)| matches!(stage, Stage::Waiting(_));
+        let Some((path, next)) = (if may { state.folders.iter_mut().find(waiting) } else { None }) else { return Err(state) };
+        let path = path.clone();
+        let Stage::Waiting(above) = std::mem::replace(next, Stage::Busy) else { return Err(state) };
+        state.folders_ahead += 1;
+        drop(state);
+        let listing = self.open_and_list(&above, &path.0);
+        drop(above);
+        let mut state = self.lock();
+        state.things_ahead += things_in(&listing);
+        state.folders.insert(path, Stage::Listed(listing));
+        self.wake(&state);
+        Ok(state)
     }
 
     fn open_and_list(&self, above: &OwnedFd, path: &str) -> Result<Option<Listing>> {
