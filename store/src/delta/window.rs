@@ -19,9 +19,9 @@ const QUIET_BYTES: usize = 64;
 const RUN_BYTES: usize = 32;
 /// Doublings of a run.
 const RUN_LEVELS: usize = 8;
-/// Probability in 65536ths below which a change is told by one slot alone: at a third of it, patches are 0.5 to 1 % smaller (one of six packages:
-/// 5 %), and those of native programs take a twentieth longer to build.
-const SETTLED: u16 = 2000;
+/// Probability in 65536ths below which a change is told by one slot alone: at half of it, patches of native programs are 1 % smaller (of one whose patch is
+/// small: 7 %) and take a twentieth longer to build.
+const SETTLED: u16 = 4000;
 /// Uses after which a flag's slot learns no slower.
 const FLAG_USES_MAX: u32 = 1000;
 /// Shifts that are remembered.
