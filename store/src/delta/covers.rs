@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use super::format::BaseRef;
 use super::matcher::{KEY_BYTES, Matcher, common_prefix, equal_bytes, resemblance};
-use super::window::Cover;
+use super::window::{Cover, is_text};
 use crate::id::FileDigest;
 use crate::manifest::recipe;
 
@@ -20,8 +20,9 @@ const FAR_GAIN_MIN: i64 = 16;
 const BEGIN_EQUAL: u32 = 4;
 /// Alignments that are tried without the index.
 const RECENT: usize = 8;
-/// Places without a match after which every second is skipped, then more.
+/// Places without a match after which every second is skipped, then more; in text, where what is new is small, later.
 const MISSES_STEP: usize = 32;
+const MISSES_STEP_TEXT: usize = 64;
 /// Most places that are skipped.
 const SKIP_MAX: usize = 16;
 
@@ -118,7 +119,9 @@ impl Iterator for Anchors<'_> {
                 return Some(Anchor { target: at, base: found });
             }
             self.misses += 1;
-            self.at += 1 + (self.misses / MISSES_STEP).min(SKIP_MAX);
+            let is_text = is_text(&target[at..target.len().min(at + KEY_BYTES)]);
+            let step = if is_text { MISSES_STEP_TEXT } else { MISSES_STEP };
+            self.at += 1 + (self.misses / step).min(SKIP_MAX);
         }
         None
     }
