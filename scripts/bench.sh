@@ -102,7 +102,7 @@ again() {
   row "put $name again, unchanged" "$(middle "${ours[@]}")" "rsync -an" "$(middle "${rsync[@]}")" s "≤ 1.50 (3)"
   local rate; rate=$(calc "$bytes / $(middle "${verify[@]}") / 1e6")
   row "put $name again, --verify" "$rate" "FastCDC, BLAKE3 from memory, all cores" "$(calc "$bytes / $(middle "${hash[@]}") / 1e6")" MB/s "≥ 0.80 (3)"
-  row "put $name again, --verify" "$rate" "listing, reading, FastCDC, BLAKE3, all cores" "$(calc "$bytes / $(middle "${bare[@]}") / 1e6")" MB/s "≥ 0.80 (3)"
+  row "put $name again, --verify" "$rate" "listing, reading, FastCDC, BLAKE3, all cores" "$(calc "$bytes / $(middle "${bare[@]}") / 1e6")" MB/s ""
   rm -rf "$work/s" "$work/copy"
 }
 

@@ -208,15 +208,9 @@ impl Covers<'_> {
 /// Returns the length at which equal bytes outweigh different ones the most.
 fn forward(base: &[u8], target: &[u8]) -> usize {
     let len = base.len().min(target.len());
-    let ((words, rest), (targets, targets_rest)) = (base[..len].as_chunks::<WORD>(), target[..len].as_chunks::<WORD>());
+    let ((words, rest), (targets, targets_rest)) = (base[..len].as_chunks(), target[..len].as_chunks());
     let mut weight = Weight::default();
-    for (base, target) in words.iter().zip(targets) {
-        if base == target {
-            weight.add_word();
-        } else {
-            base.iter().zip(target).for_each(|(base, target)| weight.add(base == target));
-        }
-    }
+    words.iter().zip(targets).for_each(|(base, target)| weight.add_word(*base, *target, |at| at));
     rest.iter().zip(targets_rest).for_each(|(base, target)| weight.add(base == target));
     weight.len
 }
@@ -224,16 +218,10 @@ fn forward(base: &[u8], target: &[u8]) -> usize {
 /// Likewise from the ends.
 fn backward(base: &[u8], target: &[u8]) -> usize {
     let len = base.len().min(target.len());
-    let (base, target) = (&base[base.len() - len..], &target[target.len() - len..]);
-    let ((rest, words), (targets_rest, targets)) = (base.as_rchunks::<WORD>(), target.as_rchunks::<WORD>());
+    let ((rest, words), (targets_rest, targets)) =
+        (base[base.len() - len..].as_rchunks(), target[target.len() - len..].as_rchunks());
     let mut weight = Weight::default();
-    for (base, target) in words.iter().zip(targets).rev() {
-        if base == target {
-            weight.add_word();
-        } else {
-            base.iter().zip(target).rev().for_each(|(base, target)| weight.add(base == target));
-        }
-    }
+    words.iter().zip(targets).rev().for_each(|(base, target)| weight.add_word(*base, *target, |at| WORD - 1 - at));
     rest.iter().zip(targets_rest).rev().for_each(|(base, target)| weight.add(base == target));
     weight.len
 }
@@ -256,9 +244,14 @@ impl Weight {
         self.moved(1, if equal { 1 } else { -1 });
     }
 
+    /// Takes a word, whose bytes come in `order`: most are equal as a whole.
     #[inline]
-    fn add_word(&mut self) {
-        self.moved(WORD, WORD as i64);
+    fn add_word(&mut self, base: [u8; WORD], target: [u8; WORD], order: impl Fn(usize) -> usize) {
+        if base == target {
+            self.moved(WORD, WORD as i64);
+        } else {
+            (0..WORD).map(order).for_each(|at| self.add(base[at] == target[at]));
+        }
     }
 
     #[inline]
@@ -281,4 +274,36 @@ fn settle(target: &[u8], earlier: &[u8], later: &[u8]) -> usize {
         }
     }
     keep
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Byte by byte.
+    fn weighed<'a>(pairs: impl Iterator<Item = (&'a u8, &'a u8)>) -> usize {
+        let mut weight = Weight::default();
+        pairs.for_each(|(base, target)| weight.add(base == target));
+        weight.len
+    }
+
+    proptest! {
+        #[test]
+        fn words_weigh_what_their_bytes_do(base in prop::collection::vec(0_u8..2, 0..100), target in prop::collection::vec(0_u8..2, 0..100)) {
+            prop_assert_eq!(forward(&base, &target), weighed(base.iter().zip(&target)));
+            prop_assert_eq!(backward(&base, &target), weighed(base.iter().rev().zip(target.iter().rev())));
+        }
+
+        #[test]
+        fn words_that_are_mostly_equal_do_too(base in prop::collection::vec(any::<u8>(), 0..200), flips in prop::collection::vec(0_usize..200, 0..6)) {
+            let mut target = base.clone();
+            for at in flips.into_iter().filter(|at| *at < base.len()) {
+                target[at] ^= 1;
+            }
+            prop_assert_eq!(forward(&base, &target), weighed(base.iter().zip(&target)));
+            prop_assert_eq!(backward(&base, &target), weighed(base.iter().rev().zip(target.iter().rev())));
+        }
+    }
 }

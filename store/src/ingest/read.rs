@@ -1,7 +1,6 @@
 //! Reading: files → verified chunks, comparing each file's attributes before and after.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::ops::Range;
 
 use super::items::Items;
@@ -9,7 +8,7 @@ use super::pool::{Buffer, Pool};
 use super::segment::{
     CHUNK_HELD_BYTES, Claims, FoundChunk, Has, SEGMENT_BYTES, SEGMENT_READ_BYTES_MAX, Segment, detach_few, lacking_bytes,
 };
-use super::source::{FileStat, Root};
+use super::source::Root;
 use crate::chunk::cut;
 use crate::error::Result;
 use crate::fsx;
@@ -80,16 +79,19 @@ impl Source<'_> {
         self.items.stat(item).map_or(0, |stat| stat.size)
     }
 
-    /// Opens a file as scanned, or says what changed.
-    fn open(&self, item: u32) -> Result<Result<(File, FileStat), &'static str>> {
-        let Some((file, stat)) = self.root.file(self.items.path(item))? else { return Ok(Err(GONE)) };
-        let change = self.items.stat(item).map_or(Some(GONE), |scanned| scanned.difference(&stat));
-        Ok(change.map_or(Ok((file, stat)), Err))
-    }
-
-    /// Compares a file that has been read with what it was.
-    fn change_of(&self, file: &File, before: &FileStat, item: u32) -> Result<Option<&'static str>> {
-        Ok(before.difference(&self.root.restat(file, self.items.path(item))?))
+    /// Fills `buffer` with a file's bytes from `start` on, or says what has changed since the scan: one look behind the reading tells, as many small files
+    /// cost little but system calls.
+    fn fill(&self, item: u32, start: u64, buffer: &mut [u8]) -> Result<Option<&'static str>> {
+        let path = self.items.path(item);
+        let Some((scanned, file)) = self.items.stat(item).zip(self.root.open_any(path)?) else { return Ok(Some(GONE)) };
+        let read = fsx::read_exact_at(&file, buffer, start);
+        if let Some(change) = scanned.difference(&self.root.restat(&file, path)?) {
+            return Ok(Some(change));
+        }
+        match read {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Some(CUT_SHORT)),
+            other => self.root.named(other, "read", path).map(|()| None),
+        }
     }
 
     /// Reads, cuts and hashes whole small files.
@@ -127,20 +129,12 @@ impl Source<'_> {
 
     /// Reads a whole file to `end` of `buffer` and moves that behind it, unless the file has changed.
     fn read_whole(&self, item: u32, buffer: &mut Buffer, end: &mut usize) -> Result<Option<&'static str>> {
-        let opened = self.items.stat(item).zip(self.root.open_any(self.items.path(item))?);
-        let Some((scanned, mut file)) = opened else { return Ok(Some(GONE)) };
-        let len = usize::try_from(scanned.size).unwrap_or(0);
-        let read = file.read_exact(&mut buffer.as_mut()[*end..*end + len]);
-        // One look behind the reading tells what has changed since the scan, too: many small files cost little but system calls.
-        if let Some(change) = self.change_of(&file, &scanned, item)? {
-            return Ok(Some(change));
+        let len = usize::try_from(self.size(item)).unwrap_or(0);
+        let change = self.fill(item, 0, &mut buffer.as_mut()[*end..*end + len])?;
+        if change.is_none() {
+            *end += len;
         }
-        match read {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Some(CUT_SHORT)),
-            other => self.root.named(other, "read", self.items.path(item))?,
-        }
-        *end += len;
-        Ok(None)
+        Ok(change)
     }
 
     /// Reads, cuts and hashes segment `number` of a large file.
@@ -150,18 +144,10 @@ impl Source<'_> {
     }
 
     fn segment(&self, item: u32, number: u64) -> Result<Result<Segment, &'static str>> {
-        let (file, before) = match self.open(item)? {
-            Ok(opened) => opened,
-            Err(change) => return Ok(Err(change)),
-        };
         let start = number * SEGMENT_BYTES as u64;
-        let left = usize::try_from(before.size - start).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.size(item) - start).unwrap_or(usize::MAX);
         let mut buffer = self.pool.take(left.min(SEGMENT_READ_BYTES_MAX));
-        match fsx::read_exact_at(&file, buffer.as_mut(), start) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Err(CUT_SHORT)),
-            other => self.root.named(other, "read", self.items.path(item))?,
-        }
-        if let Some(change) = self.change_of(&file, &before, item)? {
+        if let Some(change) = self.fill(item, start, buffer.as_mut())? {
             return Ok(Err(change));
         }
         let claims = (self.claims)(item, start..start + SEGMENT_BYTES as u64);
@@ -171,7 +157,7 @@ impl Source<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
     use std::io::Write;
     use std::path::Path;
 

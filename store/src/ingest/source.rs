@@ -83,11 +83,11 @@ impl Root {
         Ok(self.named(unless_gone(opened), "open", path)?.map(File::from))
     }
 
-    /// Opens the regular file at `path` and says what it is like; `None` if there is none now.
-    pub fn file(&self, path: &str) -> Result<Option<(File, FileStat)>> {
+    /// Says what the regular file at `path` is like; `None` if there is none now.
+    pub fn stat(&self, path: &str) -> Result<Option<FileStat>> {
         let Some(file) = self.open_any(path)? else { return Ok(None) };
         let stat = self.named(fstat(&file), "read the attributes of", path)?;
-        Ok(is(&stat, FileType::RegularFile).then_some((file, FileStat::of(&stat))))
+        Ok(is(&stat, FileType::RegularFile).then(|| FileStat::of(&stat)))
     }
 
     /// Says what the open `file` is like now.

@@ -65,7 +65,7 @@ impl Tree {
     /// A tree of the one file `name` in `root`.
     pub fn of_file(root: &Root, name: &str) -> Result<Self> {
         let mut items = ItemsWriter::in_folder(Path::new("."));
-        if let Some((_, stat)) = root.file(name)? {
+        if let Some(stat) = root.stat(name)? {
             items.push(&Found { path: name, mode: 0, kind: FoundKind::File(stat) })?;
         }
         Ok(Self { items: items.finish()?, ..Self::default() })

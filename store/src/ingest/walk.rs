@@ -249,10 +249,7 @@ impl Walk<'_> {
         let mut state = self.lock();
         while matches!(state.folders.get(&key), Some(Stage::Busy)) && !state.end {
             // Sleeping costs more than listing most folders does.
-            state = match self.list_next(state) {
-                Ok(state) => state,
-                Err(state) => self.wait(state),
-            };
+            state = self.list_next(state);
         }
         match state.folders.remove(&key) {
             Some(Stage::Listed(listing)) => {
@@ -278,20 +275,19 @@ impl Walk<'_> {
         let _end = EndOnDrop(self);
         let mut state = self.lock();
         while !state.end {
-            state = match self.list_next(state) {
-                Ok(state) => state,
-                Err(state) => self.wait(state),
-            };
+            state = self.list_next(state);
         }
     }
 
-    /// Lists the folder that comes next, unless there is none or enough have been listed ahead.
-    fn list_next<'g>(&'g self, mut state: MutexGuard<'g, State>) -> Result<MutexGuard<'g, State>, MutexGuard<'g, State>> {
+    /// Lists the folder that comes next; waits for a change if there is none, or enough have been listed ahead.
+    fn list_next<'g>(&'g self, mut state: MutexGuard<'g, State>) -> MutexGuard<'g, State> {
         let may = state.folders_ahead < FOLDERS_AHEAD_MAX && state.things_ahead < THINGS_AHEAD_MAX;
         let waiting = |(_, stage): &(&FolderPath, &mut Stage)| matches!(stage, Stage::Waiting(_));
-        let Some((path, next)) = (if may { state.folders.iter_mut().find(waiting) } else { None }) else { return Err(state) };
+        let Some((path, next)) = (if may { state.folders.iter_mut().find(waiting) } else { None }) else {
+            return self.wait(state);
+        };
         let path = path.clone();
-        let Stage::Waiting(above) = std::mem::replace(next, Stage::Busy) else { return Err(state) };
+        let Stage::Waiting(above) = std::mem::replace(next, Stage::Busy) else { return state };
         state.folders_ahead += 1;
         drop(state);
         let listing = self.open_and_list(&above, &path.0);
@@ -300,7 +296,7 @@ impl Walk<'_> {
         state.things_ahead += things_in(&listing);
         state.folders.insert(path, Stage::Listed(listing));
         self.wake(&state);
-        Ok(state)
+        state
     }
 
     fn open_and_list(&self, above: &OwnedFd, path: &str) -> Result<Option<Listing>> {
