@@ -1,6 +1,6 @@
 //! What the patches between two versions cost one core: building them from a store, and applying them to the old folder in memory.
 //!
-//! Both are work of one thread and told in its processor time, which other work on the machine does not lengthen much.
+//! Both are told in the processor time of all their threads, which other work on the machine does not lengthen much.
 //!
 //! `patches STORE BASE TARGET FOLDER` wants both manifests in the store and the old version's folder, and prints one JSON object. What an
 //! application makes is cut, hashed and compared as on an agent, and then dropped: nothing is written.
@@ -12,6 +12,7 @@ use std::path::Path;
 use consign_store::delta::{Limits, ReadAt, Span, apply_joined, build_set};
 use consign_store::manifest::ManifestFile;
 use consign_store::{Error, ManifestId, Store};
+use rustix::time::{ClockId, clock_gettime};
 
 /// What stops a measurement; only ever shown.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -33,14 +34,14 @@ fn measure(store: &Store, base: ManifestId, target: ManifestId, folder: &Path) -
     fs::create_dir(&out)?;
     let base = ManifestFile::extract(store, base, &scratch.path().join("base"))?;
     let target = ManifestFile::extract(store, target, &scratch.path().join("target"))?;
-    let begun = processor_seconds()?;
+    let begun = processor_seconds();
     let set = build_set(store, &base, &target, &out)?;
-    let encode_seconds = processor_seconds()? - begun;
+    let encode_seconds = processor_seconds() - begun;
     let (mut apply_seconds, mut made_bytes, mut patch_bytes) = (0.0, 0_u64, 0);
     for built in &set {
         let old = built.scope.bases.iter().map(|span| stretch(&base, *span, folder)).collect::<Result<Vec<_>>>()?;
         let (old, patch) = (old.concat(), fs::read(out.join(built.digest.to_hex()))?);
-        let begun = processor_seconds()?;
+        let begun = processor_seconds();
         let whole = (&old.as_slice() as &dyn ReadAt, old.len() as u64);
         let mut inflated =
             || tempfile::tempfile().map_err(|source| Error::Io { operation: "open", path: "a file".into(), source });
@@ -48,7 +49,7 @@ fn measure(store: &Store, base: ManifestId, target: ManifestId, folder: &Path) -
             made_bytes += std::hint::black_box(part).len() as u64;
             Ok(())
         })?;
-        apply_seconds += processor_seconds()? - begun;
+        apply_seconds += processor_seconds() - begun;
         patch_bytes += built.len;
     }
     Ok(serde_json::json!({
@@ -70,10 +71,10 @@ fn stretch(base: &ManifestFile, span: Span, folder: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// How long this thread has run.
-fn processor_seconds() -> Result<f64> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanos: u64 = text.split(' ').next().ok_or("the system does not tell processor time")?.parse()?;
-    #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one measurement")]
-    Ok(nanos as f64 / 1e9)
+/// How long the threads of this process have run.
+fn processor_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    #[expect(clippy::cast_precision_loss, reason = "seconds and nanoseconds of one measurement")]
+    let seconds = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
+    seconds
 }

@@ -51,9 +51,14 @@ pub fn count(number: u64) -> String {
     out
 }
 
-/// Shows how many things: `1 file`, `1 234 files`.
+/// Shows how many things: `1 file`, `1 234 files`, `3 patches`.
 pub fn things(number: u64, one: &str) -> String {
-    format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+    let ending = match number {
+        1 => "",
+        _ if one.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{} {one}{ending}", count(number))
 }
 
 /// Shows a duration: `12 ms`, `3.40 s`, `5 min 12 s`, `2 h 5 min`.
@@ -118,7 +123,7 @@ mod tests {
     #[test]
     fn counts_are_grouped() {
         assert_eq!([count(7), count(1234), count(1_234_567)], ["7", "1 234", "1 234 567"]);
-        assert_eq!([things(1, "file"), things(0, "site server")], ["1 file", "0 site servers"]);
+        assert_eq!([things(1, "file"), things(0, "site server"), things(2, "patch")], ["1 file", "0 site servers", "2 patches"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub enum Prefer {
 
 /// Longest wait for patches.
 pub(super) const PATIENCE_MAX: Duration = Duration::from_mins(10);
-/// Records are about this much smaller than the files in them.
+/// Records are about this much smaller than the files in them, where no server says how much.
 const RECORDS_SHRINK: u64 = 3;
 /// What a core makes by a patch in a second more than it would take from what is here, bytes of target where next to nothing is coded: measured
 /// from start to end of updates of scripts, with writing and reading it again.
@@ -48,12 +48,23 @@ pub struct Offered {
     pub fold_threads: u64,
 }
 
-/// How long patches that are being built are worth waiting for, where `changed_bytes` of files changed and the link carries `bytes_per_sec`.
+/// About what `changed_bytes` of files cost as records, where all of the version, `full_wire_bytes` as records, has `raw_bytes`; the first is 0 where nobody
+/// says.
 #[must_use]
-pub fn patience(prefer: Prefer, changed_bytes: u64, bytes_per_sec: u64) -> Duration {
+pub fn records_bytes(changed_bytes: u64, (full_wire_bytes, raw_bytes): (u64, u64)) -> u64 {
+    if full_wire_bytes == 0 || raw_bytes == 0 {
+        return changed_bytes / RECORDS_SHRINK;
+    }
+    let share = u128::from(changed_bytes) * u128::from(full_wire_bytes) / u128::from(raw_bytes);
+    u64::try_from(share).unwrap_or(u64::MAX).min(changed_bytes.max(full_wire_bytes))
+}
+
+/// How long patches that are being built are worth waiting for, where `records_bytes` would come instead and the link carries `bytes_per_sec`.
+#[must_use]
+pub fn patience(prefer: Prefer, records_bytes: u64, bytes_per_sec: u64) -> Duration {
     match prefer {
         Prefer::Bytes => PATIENCE_MAX,
-        Prefer::Time => Duration::from_micros(micros(changed_bytes / RECORDS_SHRINK, bytes_per_sec)).min(PATIENCE_MAX),
+        Prefer::Time => Duration::from_micros(micros(records_bytes, bytes_per_sec)).min(PATIENCE_MAX),
     }
 }
 
@@ -116,9 +127,18 @@ mod tests {
     }
 
     #[test]
+    fn records_shrink_as_the_version_does() {
+        assert_eq!(records_bytes(30_000, (0, 90_000)), 10_000, "nobody says how much");
+        assert_eq!(records_bytes(30_000, (89_000, 90_000)), 29_666, "an archive");
+        assert_eq!(records_bytes(30_000, (18_000, 90_000)), 6_000);
+        assert_eq!(records_bytes(0, (0, 0)), 0);
+        assert_eq!(records_bytes(u64::MAX, (u64::MAX, 1)), u64::MAX, "no overflow");
+    }
+
+    #[test]
     fn patience_is_what_records_would_take() {
-        assert_eq!(patience(Prefer::Time, 30_000_000, 100 * MBIT), Duration::from_millis(800));
-        assert!(patience(Prefer::Time, 30_000_000, 10_000 * MBIT) < Duration::from_millis(10));
+        assert_eq!(patience(Prefer::Time, 10_000_000, 100 * MBIT), Duration::from_millis(800));
+        assert!(patience(Prefer::Time, 10_000_000, 10_000 * MBIT) < Duration::from_millis(10));
         assert_eq!(patience(Prefer::Time, u64::MAX, 1), PATIENCE_MAX);
         assert_eq!(patience(Prefer::Bytes, 0, u64::MAX), PATIENCE_MAX);
     }

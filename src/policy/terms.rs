@@ -40,8 +40,8 @@ impl Terms {
 
     /// How long patches under construction are worth waiting for; see [`patience`].
     #[must_use]
-    pub fn patience(&self, own: Prefer, changed_bytes: u64, bytes_per_sec: u64) -> Duration {
-        if self.urgent { Duration::ZERO } else { patience(self.prefer(own), changed_bytes, bytes_per_sec) }
+    pub fn patience(&self, own: Prefer, records_bytes: u64, bytes_per_sec: u64) -> Duration {
+        if self.urgent { Duration::ZERO } else { patience(self.prefer(own), records_bytes, bytes_per_sec) }
     }
 
     /// How long patches are waited for that alone can keep the budget.

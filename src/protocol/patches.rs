@@ -9,8 +9,6 @@ use consign_store::FileDigest;
 use consign_store::delta::{BuiltPatch, Part, Scope, Span, Targets};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Millis;
-
 /// Longest time a server holds an answer back, milliseconds.
 pub const WAIT_MILLIS_MAX: u64 = 20_000;
 /// Most patches from one version to another.
@@ -27,8 +25,8 @@ pub enum PatchAnswer {
     },
     /// Being built, or in line for it.
     Building {
-        /// When it should be done.
-        until: Millis,
+        /// How long it should still take, milliseconds: clocks of two machines may differ.
+        millis: u64,
     },
     /// There are none, and there will be none.
     None {

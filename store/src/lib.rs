@@ -17,6 +17,7 @@ mod lines;
 pub mod manifest;
 mod map;
 pub mod pack;
+mod parallel;
 pub mod restore;
 mod spill;
 pub mod store;

@@ -18,7 +18,7 @@ use crate::domain::Millis;
 use crate::net::fetch::{await_answer, fetch_patch};
 use crate::net::rate::Rate;
 use crate::net::{Client, blocking, clock};
-use crate::policy::{Offered, Prefer, Terms, patch_pays};
+use crate::policy::{Offered, Prefer, Terms, patch_pays, records_bytes};
 use crate::protocol::patches::{PatchAnswer, PatchInfo};
 
 /// What decides between patches and records.
@@ -84,7 +84,7 @@ impl Content {
     ///
     /// # Errors
     /// The process is stopping.
-    pub(super) async fn patience(&self, choice: Choice<'_>) -> Result<Duration> {
+    pub(super) async fn patience(&self, choice: Choice<'_>, effort: &Effort) -> Result<Duration> {
         // Whoever spares bytes waits as long whatever changed.
         let matters = !choice.terms.urgent && choice.terms.prefer(choice.prefer) == Prefer::Time;
         let changed = if matters && !self.seeds.is_empty() {
@@ -95,7 +95,8 @@ impl Content {
         } else {
             0
         };
-        Ok(choice.terms.patience(choice.prefer, changed, choice.rate.bytes_per_sec()))
+        let full = (effort.full_wire_bytes, self.assembly.manifest().totals().bytes);
+        Ok(choice.terms.patience(choice.prefer, records_bytes(changed, full), choice.rate.bytes_per_sec()))
     }
 
     /// Finds out which patches there are, or will be within `patience`.
@@ -109,14 +110,16 @@ impl Content {
             return Ok(Offer::none(why));
         };
         let mut until = clock::now();
-        let tell = |end| {
+        let tell = |end: Millis| {
             until = end;
             show_wait(job, client, end);
         };
         let mut hurries = job.account.hurries();
         let answered = tokio::select! {
             answered = await_answer(client, base, target, patience, tell) => answered,
-            Ok(()) = hurries.changed() => Ok(PatchAnswer::Building { until }),
+            Ok(()) = hurries.changed() => {
+                Ok(PatchAnswer::Building { millis: u64::try_from(until.0 - clock::now().0).unwrap_or(0) })
+            }
         };
         let answer = match answered {
             Ok(answer) => answer,

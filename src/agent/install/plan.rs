@@ -59,7 +59,7 @@ impl Content {
     /// # Errors
     /// [`Error::Budget`]; as [`Content::plan`] where there is a budget.
     pub(super) async fn agree(&self, client: &Client, job: &Job, mut choice: Choice<'_>, effort: &mut Effort) -> Result<Offer> {
-        let mut offer = self.offer(client, job, choice, self.patience(choice).await?).await?;
+        let mut offer = self.offer(client, job, choice, self.patience(choice, effort).await?).await?;
         let Some(max_bytes) = choice.terms.max_bytes.filter(|_| !self.assembly.is_resumed()) else { return Ok(offer) };
         let mut last = false;
         loop {
@@ -87,10 +87,10 @@ impl Content {
     /// # Errors
     /// The process is stopping.
     pub(super) async fn would_wait(&self, choice: Choice<'_>, plan: &Plan, effort: &Effort) -> Result<bool> {
-        let PatchAnswer::Building { until } = plan.offer.answer else { return Ok(false) };
-        let patient = i64::try_from(self.patience(choice).await?.as_millis()).unwrap_or(i64::MAX);
+        let PatchAnswer::Building { millis } = plan.offer.answer else { return Ok(false) };
+        let patience = self.patience(choice, effort).await?;
         let over = choice.terms.judge(effort.spent_wire(), plan.content_bytes(), true) == Verdict::AwaitPatches;
-        Ok(over || until < clock::now().plus_millis(patient))
+        Ok(over || Duration::from_millis(millis) < patience)
     }
 
     /// Sees to it that the records that are still missing keep the budget.
@@ -156,7 +156,10 @@ pub(super) fn view(
         ],
         patches: match &plan.offer.answer {
             PatchAnswer::Ready { set } => PatchesView::Ready { offered: set.len() as u64, taken: plan.offer.take.len() as u64 },
-            PatchAnswer::Building { until } => PatchesView::Building { until: *until, waits },
+            PatchAnswer::Building { millis } => {
+                let until = clock::now().plus_millis(i64::try_from(*millis).unwrap_or(i64::MAX));
+                PatchesView::Building { until, waits }
+            }
             PatchAnswer::None { reason } => PatchesView::None { reason: reason.clone() },
             PatchAnswer::Unknown => {
                 PatchesView::None { reason: "the server is in a state that a newer Consign knows".to_owned() }

@@ -9,7 +9,6 @@ use crate::agent::control::Reply;
 use crate::agent::view::{PatchesView, PlanView};
 use crate::agent::{Agent, Care, Error, Running, start};
 use crate::domain::CodebaseState;
-use crate::net::clock;
 use crate::policy::{Prefer, Terms};
 use crate::protocol::patches::PatchAnswer;
 use crate::protocol::report::{InstallState, Traffic};
@@ -21,7 +20,7 @@ fn at_most(max_bytes: u64) -> Terms {
 }
 
 fn building() -> PatchAnswer {
-    PatchAnswer::Building { until: clock::now().plus_secs(60) }
+    PatchAnswer::Building { millis: 60_000 }
 }
 
 fn planned(replies: &[Reply]) -> &PlanView {

@@ -20,6 +20,9 @@ use crate::protocol::patches::{PATCHES_MAX, PatchAnswer, PatchInfo, WAIT_MILLIS_
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 256 << 10;
 
+/// Shortest wait before a server is asked again.
+const ASK_MILLIS_MIN: u64 = 50;
+
 /// Asks how far the patches from version `base` to version `target` are; the server may hold its answer back for `wait`.
 ///
 /// # Errors
@@ -64,13 +67,15 @@ pub async fn await_answer(
     patience: Duration,
     mut tell: impl FnMut(Millis),
 ) -> Result<PatchAnswer> {
-    let latest = clock::now().plus_millis(i64::try_from(patience.as_millis()).unwrap_or(i64::MAX));
+    let after = |millis: u64| clock::now().plus_millis(i64::try_from(millis).unwrap_or(i64::MAX));
+    let latest = after(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
     let mut wait = 0;
     loop {
         match ask_patches(client, base, target, Duration::from_millis(wait)).await? {
-            PatchAnswer::Building { until } if until < latest && clock::now() < latest => {
-                tell(until.max(clock::now()));
-                wait = WAIT_MILLIS_MAX.min(u64::try_from(latest.0 - clock::now().0).unwrap_or(0));
+            PatchAnswer::Building { millis } if after(millis) < latest => {
+                tell(after(millis));
+                // No longer than it should take: then what is late tells so, and is given up where it takes too long.
+                wait = WAIT_MILLIS_MAX.min(millis.max(ASK_MILLIS_MIN));
             }
             answer => return Ok(answer),
         }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use consign_store::delta::Scope;
 use consign_store::error::At as _;
@@ -14,11 +15,14 @@ use consign_store::{FileDigest, ManifestId, Store, delta, fsx};
 use super::version::Job;
 use crate::domain::{CodebaseState, Millis};
 use crate::net::data_plane::leftovers::PATCHES_IN;
-use crate::net::fetch::{await_patches, fetch_patch};
+use crate::net::fetch::{await_patches, fetch_patch, full_cost};
 use crate::net::{Client, blocking};
-use crate::policy::{Offered, patch_pays, patience};
+use crate::policy::{Offered, Prefer, patch_pays, patience, records_bytes};
 use crate::protocol::patches::PatchInfo;
 use crate::site_server::error::Result;
+
+/// Changed bytes from which it is worth a question what records would cost.
+const COUNTED_BYTES_MIN: u64 = 1 << 20;
 
 impl Job {
     /// Makes what patches can make; what is left is for records.
@@ -28,7 +32,7 @@ impl Job {
     pub(super) async fn patches(&self, client: &Client, manifest: &Arc<ManifestFile>) -> Result<()> {
         let Some(base) = self.base().await.filter(|base| base.id() != manifest.id()) else { return Ok(()) };
         let pair = (base.id(), manifest.id());
-        let patience = patience(self.core.prefer, changed_bytes(&base, manifest).await?, self.core.rate.bytes_per_sec());
+        let patience = self.patience(client, &base, manifest).await?;
         self.set(CodebaseState::Fetching { done_bytes: 0, total_bytes: self.assigned.info.bytes })?;
         let tell = |until: Millis| tracing::info!(until = until.to_rfc3339(), "waiting for patches that the hub builds");
         let set = match await_patches(client, pair.0, pair.1, patience, tell).await {
@@ -52,6 +56,16 @@ impl Job {
         }
         let _ = std::fs::remove_dir_all(&folder);
         Ok(())
+    }
+
+    /// How long patches under construction are worth waiting for.
+    async fn patience(&self, client: &Client, base: &Arc<ManifestFile>, target: &Arc<ManifestFile>) -> Result<Duration> {
+        let changed = changed_bytes(base, target).await?;
+        let asks = self.core.prefer == Prefer::Time && changed >= COUNTED_BYTES_MIN;
+        // That the hub does not say is no error.
+        let full = if asks { full_cost(client, target.id()).await.unwrap_or(0) } else { 0 };
+        let records = records_bytes(changed, (full, target.totals().bytes));
+        Ok(patience(self.core.prefer, records, self.core.rate.bytes_per_sec()))
     }
 
     async fn patch(

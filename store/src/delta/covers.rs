@@ -1,6 +1,6 @@
 //! Which stretches of the target are made from which stretches of the base.
 
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 
 use super::format::BaseRef;
 use super::matcher::{KEY_BYTES, Matcher, common_prefix, equal_bytes, resemblance};
@@ -37,14 +37,14 @@ struct Anchor {
 pub(super) struct Base<'a> {
     pub(super) bytes: &'a [u8],
     /// The start against the start costs nothing to try: files that changed little never need the index.
-    matcher: OnceCell<Matcher>,
-    digest: OnceCell<FileDigest>,
+    matcher: OnceLock<Matcher>,
+    digest: OnceLock<FileDigest>,
 }
 
 impl<'a> Base<'a> {
     /// Takes `bytes` as base.
     pub(super) fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes, matcher: OnceCell::new(), digest: OnceCell::new() }
+        Self { bytes, matcher: OnceLock::new(), digest: OnceLock::new() }
     }
 
     /// What a patch says of it.

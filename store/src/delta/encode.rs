@@ -1,15 +1,19 @@
 //! Building a patch.
 
 use std::borrow::Cow;
+use std::thread;
 
+use crossbeam_channel::bounded;
 use zstd::zstd_safe::CParameter;
 
 use super::coder::Encoder;
 use super::covers::{self, Base};
 use super::format::{BASES_MAX, BaseRef, Frame, Header, Limits, WINDOW_BYTES};
 use super::window::{Bases, Cover, Literals, Model, PAD};
+use crate::cores;
 use crate::error::{Error, Result};
 use crate::manifest::recipe;
+use crate::parallel::BESIDE_BYTES_MIN;
 
 /// Literal bytes of a window above which they are compressed apart: models are slow where much is new, and no better there.
 const MODELLED_BYTES_MAX: usize = 128 << 10;
@@ -17,6 +21,9 @@ const MODELLED_BYTES_MAX: usize = 128 << 10;
 /// looks for them too, takes a quarter longer for the same bytes.
 const ZSTD_LEVEL: i32 = 17;
 const MATCH_BYTES_MIN: u32 = 3;
+/// Covers that it gives at once, and how often before it waits: 1.5 MiB in all.
+const BATCH_COVERS: usize = 512;
+const BATCHES_MAX: usize = 128;
 /// Shorter stretches between two covers of the same alignment are made part of them.
 const CLOSE_BYTES: u64 = 8;
 
@@ -71,9 +78,36 @@ pub(super) fn encode_one(base: &Base<'_>, target: &[u8], sink: &mut dyn FnMut(&[
     encode_into(&header, base, target, sink)
 }
 
-/// Builds the patch window by window: no more is held of it, or of what is known of likeness.
+/// Builds the patch window by window: no more is held of it, or of what is known of likeness. Covers of a long target are looked for ahead, by
+/// another thread.
 fn encode_into(header: &Header, base: &Base<'_>, target: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
-    let mut covers = join_close(covers::find(base, target)).peekable();
+    if target.len() < BESIDE_BYTES_MIN || cores() == 1 {
+        return encode_covers(header, base, target, covers::find(base, target), sink);
+    }
+    thread::scope(|scope| {
+        let (found, taken) = bounded::<Vec<Cover>>(BATCHES_MAX);
+        scope.spawn(move || {
+            let mut covers = covers::find(base, target);
+            loop {
+                let batch: Vec<_> = covers.by_ref().take(BATCH_COVERS).collect();
+                // Nobody takes it any more where the patch is given up.
+                if batch.is_empty() || found.send(batch).is_err() {
+                    break;
+                }
+            }
+        });
+        encode_covers(header, base, target, taken.into_iter().flatten(), sink)
+    })
+}
+
+fn encode_covers(
+    header: &Header,
+    base: &Base<'_>,
+    target: &[u8],
+    covers: impl Iterator<Item = Cover>,
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<u64> {
+    let mut covers = join_close(covers).peekable();
     sink(&header.encode())?;
     let mut model = Model::new(header.target_len);
     let mut held = Held(base.bytes);

@@ -31,13 +31,8 @@ impl Matcher {
     /// Indexes `base`, of which only the first 4 GiB count: at most 2 bytes of memory for each of its bytes, and at most 256 MiB.
     pub(super) fn new(base: &[u8]) -> Self {
         let base = &base[..base.len().min(u32::MAX as usize)];
-        // As many places as strings, or up to twice as many.
-        let bits = |sample: usize| (base.len() / sample / 2).max(1).ilog2().max(6);
-        let mut sample = SAMPLE;
-        while bits(sample) > HEAD_BITS_MAX {
-            sample *= 2;
-        }
-        let mut matcher = Self { places: vec![0; 1 << bits(sample)], shift: 64 - bits(sample), sample };
+        let (bits, sample) = size(base.len());
+        let mut matcher = Self { places: vec![0; 1 << bits], shift: 64 - bits, sample };
         // Strings are chosen first and remembered then, so that the memory of many is waited for at once.
         let mut chosen = [(0, 0); BATCH];
         let mut count = 0;
@@ -55,6 +50,11 @@ impl Matcher {
         }
         matcher.remember(&chosen[..count]);
         matcher
+    }
+
+    /// The memory of an index of `len` bytes.
+    pub(super) fn bytes(len: usize) -> u64 {
+        (size_of::<u128>() as u64) << size(len).0
     }
 
     fn remember(&mut self, chosen: &[(usize, u32)]) {
@@ -104,6 +104,17 @@ impl Matcher {
         }
         best
     }
+}
+
+/// How an index of `len` bytes is laid out: bits of the count of strings with places, and one of how many strings is indexed.
+fn size(len: usize) -> (u32, usize) {
+    // As many places as strings, or up to twice as many.
+    let bits = |sample: usize| (len / sample / 2).max(1).ilog2().max(6);
+    let mut sample = SAMPLE;
+    while bits(sample) > HEAD_BITS_MAX {
+        sample *= 2;
+    }
+    (bits(sample), sample)
 }
 
 fn hash(key: u64) -> u64 {

@@ -50,6 +50,6 @@ pub use encode::{encode, encode_known};
 pub use format::{BASES_MAX, BaseRef, Header, Limits, SECTION_BYTES_MAX, WINDOW_BYTES};
 pub use set::{
     BuiltPatch, Part, PlanPart, Scope, Span, Targets, UpdatePlan, build_set, build_small_set, changed_bytes, join_parts,
-    lacks_any, plan, take_into_store,
+    lacks_any, plan, take_into_store, work_bytes,
 };
 pub(crate) use set::{Split, Take, join_recipes, lines, useless};

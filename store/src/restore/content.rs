@@ -10,10 +10,10 @@ use crate::id::ChunkId;
 use crate::manifest::file::ManifestFile;
 use crate::manifest::layout::{Layout, Placed};
 use crate::manifest::table::ChunkTable;
+use crate::parallel::{self, Take};
 
 use super::bits::Bits;
 use super::needed::{Needed, ranges_of};
-use super::parallel::{self, Take};
 use super::staging::Staging;
 use super::verify::{self, Offsets};
 

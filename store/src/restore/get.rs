@@ -14,9 +14,9 @@ use crate::ingest::{self, Options, Progress};
 use crate::manifest::file::ManifestFile;
 use crate::manifest::path::{Platform, Platforms};
 use crate::manifest::table::ChunkTable;
+use crate::parallel::{self, Take};
 use crate::store::Store;
 
-use super::parallel::{self, Take};
 use super::staging::hidden_beside;
 use super::{Assembly, Seed, Target, local, target};
 

@@ -11,12 +11,12 @@ use crate::error::{At, Error, Result};
 use crate::manifest::file::ManifestFile;
 use crate::manifest::layout::{Layout, Placed};
 use crate::manifest::pairs::Pairs;
+use crate::parallel::{self, Take};
 
 use super::assembly::entries;
 use super::bits::Bits;
 use super::content::Content;
 use super::look::{Look, TreeView, is, mode_in};
-use super::parallel::{self, Take};
 use super::staging::Staging;
 use super::stat_record::Line;
 use super::steps::Step;

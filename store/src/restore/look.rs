@@ -9,10 +9,10 @@ use rustix::fs::{AtFlags, FileType, Stat};
 
 use crate::cores;
 use crate::manifest::file::ManifestFile;
+use crate::parallel::{self, Take};
 
 use super::assembly::entries;
 use super::bits::Bits;
-use super::parallel::{self, Take};
 use super::stat_record::{Line, STAT_FILE, StatRecord};
 use super::steps::{open_root, split};
 

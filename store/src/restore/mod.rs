@@ -19,7 +19,6 @@ mod local;
 mod look;
 mod needed;
 mod pages;
-mod parallel;
 mod patched;
 mod seeds;
 mod staging;

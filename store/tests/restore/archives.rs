@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use consign_store::ManifestId;
-use consign_store::delta::{BuiltPatch, build_set};
+use consign_store::delta::{BuiltPatch, build_set, changed_bytes, work_bytes};
 use consign_store::restore::{Assembly, Tally};
 
 use crate::support::{Room, assert_same, noise, put};
@@ -77,4 +77,21 @@ fn an_installed_archive_that_was_changed_costs_its_patch_only() {
     let (made, _) = update(&room, (old, new), &set);
     assert!(made.iter().any(Result::is_err), "{made:?}");
     assert_same(&room.path("new"), &room.path("dest"));
+}
+
+#[test]
+fn an_archive_is_more_work_than_its_bytes_tell() {
+    let room = Room::new();
+    let work = |content: &[u8]| {
+        let [old, new] = [1, 2].map(|seed| {
+            let source = room.path(&format!("source-{}-{seed}", content.len()));
+            put(&source, "file", &[content, &noise(seed, 400_000)[..]].concat());
+            room.manifest(room.publish(&source).0.manifest)
+        });
+        assert_eq!(changed_bytes(&old, &new).unwrap(), content.len() as u64 + 400_000);
+        work_bytes(&room.store, &old, &new).unwrap()
+    };
+    assert_eq!(work(b"plain"), 400_005);
+    assert_eq!(work(b"PK\x03\x04"), 4 * 400_004);
+    assert_eq!(work(&[0x1f, 0x8b, 8]), 4 * 400_003);
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use consign_store::{ManifestId, Store, delta};
+use consign_store::{ManifestId, Store, cores, delta};
 use tokio::sync::{Semaphore, watch};
 
 use super::versions::Version;
@@ -28,8 +28,10 @@ pub(super) use serve::routes;
 const BUILDING_MAX: usize = 256;
 /// How long a pair that could not be built is not tried again.
 const FAILED_REST: Duration = Duration::from_mins(10);
-/// What a worker does in a second, bytes of changed files: for telling when it should be done, nothing else.
-const WORK_BYTES_PER_SEC: u64 = 15_000_000;
+/// What a thread of a worker does in a second, bytes of changed files: for telling when it should be done, nothing else.
+const WORK_BYTES_PER_SEC: u64 = 10_000_000;
+/// Threads that a worker usually has work for.
+const WORKER_THREADS: u64 = 2;
 /// Time to start a worker, milliseconds: for telling when it should be done.
 const START_MILLIS: u64 = 200;
 
@@ -57,9 +59,21 @@ fn pair_of((base, target): &Opened) -> Pair {
 /// A patch set that is being built.
 #[derive(Debug, Clone)]
 struct Building {
+    begun: Millis,
+    /// When it should be done.
     until: Millis,
     /// Closed when it has ended.
     ended: watch::Receiver<()>,
+}
+
+impl Building {
+    /// How long it should still take. What is late by its estimate likely takes as long again as it has: so whoever waits is never told that it ends
+    /// at once, for ever.
+    fn answer(&self) -> PatchAnswer {
+        let now = clock::now();
+        let left = if now < self.until { self.until.0 - now.0 } else { (now.0 - self.begun.0).max(1) };
+        PatchAnswer::Building { millis: u64::try_from(left).unwrap_or(0) }
+    }
 }
 
 /// The patches of one store.
@@ -100,7 +114,7 @@ impl Patches {
             return PatchAnswer::None { reason };
         }
         match self.begin(versions) {
-            Some(building) => PatchAnswer::Building { until: building.until },
+            Some(building) => building.answer(),
             None => PatchAnswer::None { reason: "too many patches are being built; records are as good".to_owned() },
         }
     }
@@ -155,7 +169,7 @@ impl Patches {
             return Some(begun);
         }
         // Where it cannot be counted, building tells what is wrong.
-        let changed_bytes = delta::changed_bytes(&versions.0.manifest, &versions.1.manifest).unwrap_or(0);
+        let work_bytes = delta::work_bytes(&self.store, &versions.0.manifest, &versions.1.manifest).unwrap_or(0);
         let mut building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(begun) = begun(&building) {
             return Some(begun);
@@ -163,10 +177,14 @@ impl Patches {
         if building.len() >= BUILDING_MAX {
             return None;
         }
-        let millis = START_MILLIS + changed_bytes.saturating_mul(1000) / WORK_BYTES_PER_SEC;
-        let until = clock::now().plus_millis(i64::try_from(millis).unwrap_or(i64::MAX));
+        let rate = WORK_BYTES_PER_SEC * WORKER_THREADS.min(cores() as u64);
+        let millis = START_MILLIS + work_bytes.saturating_mul(1000) / rate;
+        let now = clock::now();
+        // Behind what is in line already.
+        let start = building.values().map(|before| before.until).fold(now, Millis::max);
+        let until = start.plus_millis(i64::try_from(millis).unwrap_or(i64::MAX));
         let (end, ended) = watch::channel(());
-        let begun = Building { until, ended };
+        let begun = Building { begun: now, until, ended };
         building.insert(pair, begun.clone());
         let (this, versions) = (Arc::clone(self), versions.clone());
         tokio::spawn(async move {
@@ -211,5 +229,27 @@ impl Patches {
             return Ok(false);
         }
         self.cache.keep(pair, out).map(|()| true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(begun_ago: i64, until_in: i64) -> u64 {
+        let now = clock::now();
+        let (_, ended) = watch::channel(());
+        let building = Building { begun: now.plus_millis(-begun_ago), until: now.plus_millis(until_in), ended };
+        match building.answer() {
+            PatchAnswer::Building { millis } => millis,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_late_likely_takes_as_long_again() {
+        assert!((59_000..=60_000).contains(&left(10, 60_000)));
+        assert!((30_000..31_000).contains(&left(30_000, -20_000)));
+        assert!(left(0, 0) >= 1, "never at once, for ever");
     }
 }

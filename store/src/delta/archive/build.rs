@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::super::covers::Base;
 use super::super::encode::encode_one;
 use super::super::view::{ViewWriter, Views};
-use super::find::{Stream, streams, zip_header_len};
+use super::find::{Stream, Streams, zip_header_len};
 use super::guess::Guesser;
 use super::inflate::Inflater;
 use super::lists::{BaseStream, Made, TargetStream, write_bases, write_targets};
@@ -13,6 +13,7 @@ use super::{DEPTH_MAX, FIXED_BYTES, LISTS_BYTES_MAX, MAGIC};
 use crate::chunk::fields::put_start;
 use crate::error::{Error, Result};
 use crate::map::ReadOnlyMap;
+use crate::parallel::both;
 
 /// The zstd level of the lists.
 const ZSTD_LEVEL: i32 = 19;
@@ -29,24 +30,31 @@ pub struct ApplyCost {
 /// Where a patch goes as it is made.
 pub(in crate::delta) type PatchSink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
 
-/// Builds the patch that makes `target` from `base`, one that sees through deflate if that is of use, and gives it to `sink`; what is
-/// unfolded lies in `views`. Returns what applying it takes.
+/// Builds the patch that makes `target` from `base`, which have the streams `found`, one that sees through deflate if that is of use, and gives it
+/// to `sink`; what is unfolded lies in `views`. Returns what applying it takes.
 ///
 /// # Errors
 /// I/O on `views`, what `sink` returns.
-pub(in crate::delta) fn encode_joined(base: &Base<'_>, target: &[u8], views: &Views, sink: PatchSink<'_>) -> Result<ApplyCost> {
-    encode_nested(base, target, DEPTH_MAX, views, sink)
+pub(in crate::delta) fn encode_joined(
+    base: &Base<'_>,
+    target: &[u8],
+    found: Streams,
+    views: &Views,
+    sink: PatchSink<'_>,
+) -> Result<ApplyCost> {
+    encode_nested(base, target, found, DEPTH_MAX, views, sink)
 }
 
 /// Builds a patch that sees through deflate at most `depth` times.
 pub(super) fn encode_nested(
     base: &Base<'_>,
     target: &[u8],
+    found: Streams,
     depth: usize,
     views: &Views,
     sink: PatchSink<'_>,
 ) -> Result<ApplyCost> {
-    match (depth > 0).then(|| Unfolding::of(base.bytes, target)).flatten() {
+    match (depth > 0).then(|| Unfolding::of(base.bytes, target, found)).flatten() {
         Some(unfolding) => unfolding.encode(base.bytes, target, depth - 1, views, sink),
         None => encode_one(base, target, sink).map(|decisions| ApplyCost { decisions, folded_bytes: 0 }),
     }
@@ -61,12 +69,11 @@ struct Unfolding {
 
 impl Unfolding {
     /// Finds the streams that stay and those that differ; `None` if there is none that differs and can be folded again.
-    fn of(base: &[u8], target: &[u8]) -> Option<Self> {
-        let targets = streams(target);
+    fn of(base: &[u8], target: &[u8], found: Streams) -> Option<Self> {
+        let Streams { bases, targets } = found;
         if targets.is_empty() {
             return None;
         }
-        let bases = streams(base);
         let wanted: HashSet<Digest> = targets.iter().map(|stream| digest(*stream, target)).collect();
         let mut known = HashMap::new();
         let mut kept_or_patched = Vec::with_capacity(bases.len());
@@ -110,11 +117,13 @@ impl Unfolding {
         out.extend((packed.len() as u32).to_le_bytes());
         out.extend(packed);
         sink(&out)?;
-        let (base_view, target_view) = (self.base_view(base, views)?, self.target_view(target, views)?);
+        let (base_view, target_view) = both(target.len(), || self.base_view(base, views), || self.target_view(target, views));
+        let (base_view, target_view) = (base_view?, target_view?);
         let plain = self.targets.iter().map(|(_, made)| if let Made::Folded { plain, .. } = made { *plain } else { 0 });
         let folded_bytes: u64 = plain.sum();
         drop(self);
-        let inner = encode_nested(&Base::of(&base_view), &target_view, depth, views, sink)?;
+        let found = if depth > 0 { Streams::of(&base_view, &target_view) } else { Streams::default() };
+        let inner = encode_nested(&Base::of(&base_view), &target_view, found, depth, views, sink)?;
         Ok(ApplyCost { folded_bytes: folded_bytes + inner.folded_bytes, ..inner })
     }
 

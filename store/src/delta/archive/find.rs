@@ -7,6 +7,7 @@
 
 use super::inflate::Inflater;
 use super::{PLAIN_BYTES_MAX, STREAMS_MAX};
+use crate::parallel::both;
 
 /// Shorter streams are left as they are.
 const PACKED_BYTES_MIN: usize = 48;
@@ -21,6 +22,8 @@ const BLOCK_HEADER_BYTES: usize = 8;
 const MSZIP: &[u8] = b"CK";
 /// Most plain bytes of a cabinet's block.
 const BLOCK_PLAIN_BYTES_MAX: usize = 32 << 10;
+/// Bytes that are looked at for a header at once.
+const BLOCK_BYTES: usize = 256;
 /// Longest name or comment of a gzip stream, bytes.
 const GZIP_TEXT_BYTES_MAX: usize = 4096;
 
@@ -38,6 +41,31 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) fn bytes(self, of: &[u8]) -> &[u8] {
         &of[self.start..self.start + self.packed]
+    }
+}
+
+/// The streams of a base and a target; those of a base are of no use where the target has none.
+#[derive(Debug, Default)]
+pub(in crate::delta) struct Streams {
+    pub(super) bases: Vec<Stream>,
+    pub(super) targets: Vec<Stream>,
+}
+
+impl Streams {
+    /// Finds them.
+    pub(in crate::delta) fn of(base: &[u8], target: &[u8]) -> Self {
+        let (bases, targets) = both(base.len().min(target.len()), || streams(base), || streams(target));
+        if targets.is_empty() { Self::default() } else { Self { bases, targets } }
+    }
+
+    /// Says whether there is none that could be seen through.
+    pub(in crate::delta) fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// Says whether deflate streams make up a good part of a target of `len` bytes.
+    pub(in crate::delta) fn make_up(&self, len: usize) -> bool {
+        self.targets.iter().map(|stream| stream.packed).sum::<usize>() >= len / ARCHIVE_SHARE
     }
 }
 
@@ -73,21 +101,38 @@ pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
     found
 }
 
-/// Says whether deflate streams make up a good part of `content`.
-pub(in crate::delta) fn is_archive(content: &[u8]) -> bool {
-    streams(content).iter().map(|stream| stream.packed).sum::<usize>() >= content.len() / ARCHIVE_SHARE
+/// The next place that looks like a header, from `at` on.
+fn next_header(content: &[u8], at: usize) -> Option<usize> {
+    let is_header = |at: &usize| {
+        let here = &content[*at..];
+        here.starts_with(b"PK\x03\x04") || here.starts_with(MSZIP) || here.starts_with(&[0x1f, 0x8b, 8])
+    };
+    let mut at = at;
+    // Most content has none for long: whole blocks are looked at without a branch for each byte.
+    while let Some(block) = content.get(at..at + BLOCK_BYTES + 1) {
+        if may_hold_header(block)
+            && let Some(found) = (at..at + BLOCK_BYTES).find(is_header)
+        {
+            return Some(found);
+        }
+        at += BLOCK_BYTES;
+    }
+    (at..content.len()).find(is_header)
 }
 
-/// The next place that looks like a header, from `at` on.
-fn next_header(content: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        at += content.get(at..)?.iter().position(|&byte| matches!(byte, b'P' | b'C' | 0x1f))?;
-        let here = &content[at..];
-        if here.starts_with(b"PK\x03\x04") || here.starts_with(MSZIP) || here.starts_with(&[0x1f, 0x8b, 8]) {
-            return Some(at);
-        }
-        at += 1;
-    }
+/// Says whether the first two bytes of a header are anywhere in `block`.
+fn may_hold_header(block: &[u8]) -> bool {
+    let pairs = block.iter().zip(&block[1..]);
+    pairs.fold(0_u8, |found, (&first, &second)| {
+        let letters = u8::from(first == b'P') | u8::from(first == b'C');
+        found | letters & u8::from(second == b'K') | u8::from(first == 0x1f) & u8::from(second == 0x8b)
+    }) != 0
+}
+
+/// Says whether content that begins with `front` is likely an archive whose streams are found: a zip, gzip, deb, cabinet, or MSI.
+pub(in crate::delta) fn begins_as_archive(front: &[u8]) -> bool {
+    const FRONTS: [&[u8]; 5] = [b"PK\x03\x04", &[0x1f, 0x8b, 8], b"!<arch>\n", b"MSCF", &[0xd0, 0xcf, 0x11, 0xe0]];
+    FRONTS.iter().any(|known| front.starts_with(known))
 }
 
 /// Where the deflate stream behind the header at `at` should begin; and where a header is so short that anything looks like it, how many bytes

@@ -2,11 +2,15 @@
 
 use super::PLAIN_STEP_BYTES;
 use super::deflate::{Deflater, Style};
+use super::folder::fold_threads;
 use super::work::{BUILT_LOOKS_PER_BYTE_MAX, Work};
 
 /// Plain bytes that may be compressed in vain, all streams of a patch together; [`VAIN_LOOKS`] count as one more.
 const VAIN_BYTES_MAX: u64 = 128 << 20;
 const VAIN_LOOKS: u64 = 8;
+
+/// Plain bytes after which a style that has made the same so far is worth more threads.
+const SURE_BYTES: u64 = 512 << 10;
 
 /// Guesses stream by stream; what was right before is tried first.
 pub(super) struct Guesser {
@@ -56,6 +60,10 @@ impl Guesser {
                 && self.work.allows(plain.len() as u64, deflater.looks(), BUILT_LOOKS_PER_BYTE_MAX);
             if !same {
                 break;
+            }
+            // A style that is not the right one tells so soon.
+            if done == SURE_BYTES {
+                deflater.share(fold_threads());
             }
         }
         let looks = deflater.looks();

@@ -6,7 +6,7 @@ use super::super::format::Limits;
 use super::super::view::Views;
 use super::build::encode_nested;
 use super::deflate::{Deflater, Family, Style};
-use super::find::streams;
+use super::find::{Streams, streams};
 use super::{DEPTH_MAX, MAGIC, apply_joined};
 use crate::delta::covers::Base;
 use crate::error::Result;
@@ -21,7 +21,7 @@ fn patch(base: &[u8], target: &[u8]) -> Option<Vec<u8>> {
 fn encode(base: &[u8], target: &[u8], depth: usize) -> Vec<u8> {
     let mut patch = Vec::new();
     let views = Views::in_folder(&std::env::temp_dir());
-    encode_nested(&Base::of(base), target, depth, &views, &mut |bytes| {
+    encode_nested(&Base::of(base), target, Streams::of(base, target), depth, &views, &mut |bytes| {
         patch.extend_from_slice(bytes);
         Ok(())
     })

@@ -4,12 +4,14 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use super::content::{Version, front};
+use crate::delta::archive::begins_as_archive;
 use crate::delta::similar::{Described, Sketch, Sketcher, best_base, name_key};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::FileDigest;
 use crate::manifest::file::ManifestFile;
 use crate::manifest::pairs::Pairs;
 use crate::spill::Keyed;
+use crate::store::Store;
 
 /// Smallest file whose base is looked for by content: a smaller one costs little anyway.
 const SKETCHED_BYTES_MIN: u64 = 4 << 10;
@@ -17,6 +19,12 @@ const SKETCHED_BYTES_MIN: u64 = 4 << 10;
 const SKETCHES_MAX: usize = 4096;
 /// Most bytes of old files that are sketched.
 const SKETCHED_BYTES_MAX: u64 = 1 << 30;
+
+/// Smallest file that is looked at for whether it is an archive, to tell how much work it is, and how many are.
+const ARCHIVE_BYTES_MIN: u64 = 256 << 10;
+const ARCHIVES_MAX: usize = 64;
+/// How much more work an archive is than as many bytes of a plain file: measured 2.4 on a .whl of programs and 7 on a .tgz of scripts.
+const ARCHIVE_WEIGHT: u64 = 4;
 
 /// A changed file and the old one that it is probably most like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +142,36 @@ pub(super) fn by_content(choices: &mut [Choice], base: Version<'_>, target: Vers
 pub fn changed_bytes(base: &ManifestFile, target: &ManifestFile) -> Result<u64> {
     let new = new_files(base, target, &Pairs::of(base, target))?;
     Ok(new.into_iter().filter_map(|number| target.file_of(number)).map(|(len, ..)| len).sum())
+}
+
+/// How much work the patches from `base` to `target` are, both in `store`: as many bytes of plain files. An archive is seen through, and costs more
+/// than its bytes tell.
+///
+/// # Errors
+/// The store lacks content or it is damaged, I/O.
+pub fn work_bytes(store: &Store, base: &ManifestFile, target: &ManifestFile) -> Result<u64> {
+    let (mut sum, mut looks_left) = (0_u64, ARCHIVES_MAX);
+    for number in new_files(base, target, &Pairs::of(base, target))? {
+        let Some((len, ..)) = target.file_of(number) else { continue };
+        let mut weight = 1;
+        if len >= ARCHIVE_BYTES_MIN && looks_left > 0 {
+            looks_left -= 1;
+            let mut front = Vec::new();
+            let first = Version { store, manifest: target }.read(number, &(0..len), &mut |bytes| {
+                front.extend_from_slice(bytes);
+                Err(Error::Cancelled)
+            });
+            match first {
+                Err(Error::Cancelled) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
+            if begins_as_archive(&front) {
+                weight = ARCHIVE_WEIGHT;
+            }
+        }
+        sum = sum.saturating_add(len.saturating_mul(weight));
+    }
+    Ok(sum)
 }
 
 /// The first eight bytes of the digest of each file.

@@ -10,18 +10,17 @@ use crate::chunk::CHUNK_BYTES_MAX;
 use crate::delta::view::Views;
 use crate::error::Result;
 use crate::manifest::recipe;
-use crate::map::ReadOnlyMap;
 
 /// Longest part: what is lost when its patch turns out useless.
 pub(super) const PART_BYTES: u64 = 32 << 20;
 
-/// Gives `build` each part of the file `entry` of `target`, with the stretches of the file `base_entry` of `base` that it resembles.
-pub(super) fn each_part(
+/// Returns what each part of the file `entry` of `target` is to be made of: the stretches of the file `base_entry` of `base` that it resembles.
+/// Both files are read for that.
+pub(super) fn scopes(
     (base, base_entry): (Version<'_>, u32),
     (target, entry): (Version<'_>, u32),
     views: &Views,
-    build: &mut dyn FnMut(Scope, &ReadOnlyMap, &ReadOnlyMap) -> Result<()>,
-) -> Result<()> {
+) -> Result<Vec<Scope>> {
     let mut survey = Survey::of(base.len(base_entry));
     base.read(base_entry, &(0..base.len(base_entry)), &mut |bytes| {
         survey.push(bytes);
@@ -29,16 +28,14 @@ pub(super) fn each_part(
     })?;
     let landmarks = survey.finish();
     let mut shift = 0;
-    for (range, chunks) in parts(target, entry, PART_BYTES)? {
+    let scope = |(range, chunks): (Range<u64>, u32)| {
         let made = target.joined(&[(entry, range.clone())], views)?;
         let near = landmarks.near(&made, range.start, &mut shift);
-        let old = base.joined(&near.iter().map(|stretch| (base_entry, stretch.clone())).collect::<Vec<_>>(), views)?;
-        let part = part(entry, &range, chunks, &made);
         let span = |stretch: Range<u64>| Span::Part { entry: base_entry, from: stretch.start, len: stretch.end - stretch.start };
-        let scope = Scope { targets: Targets::Part(part), bases: near.into_iter().map(span).collect() };
-        build(scope, &old, &made)?;
-    }
-    Ok(())
+        let part = part(entry, &range, chunks, &made);
+        Ok(Scope { targets: Targets::Part(part), bases: near.into_iter().map(span).collect() })
+    };
+    parts(target, entry, PART_BYTES)?.into_iter().map(scope).collect()
 }
 
 /// Returns the parts of the file `entry` of `target`, whose content is `made`: alike in length, and at most [`PART_BYTES`] but for a chunk.

@@ -3,6 +3,7 @@
 //! Changed files are joined in layout order into groups, and so are the files that they may draw from: what is alike lies together, models
 //! learn across files, and a file may take from any base of its group. A file that is too large for that is patched in parts.
 
+mod build;
 mod choose;
 mod content;
 mod group;
@@ -10,29 +11,23 @@ mod landmarks;
 mod large;
 mod parts;
 mod plan;
+mod room;
 mod scope;
 mod split;
 mod take;
 
-use std::collections::HashSet;
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
-use crate::error::{At, Error, Result};
-use crate::fsx;
+use crate::error::Result;
 use crate::id::FileDigest;
 use crate::manifest::file::ManifestFile;
 use crate::manifest::layout::sorted_by_likeness;
 use crate::manifest::pairs::Pairs;
 use crate::store::Store;
 
-use super::apply::Verifier;
-use super::archive::{ApplyCost, encode_joined, is_archive};
-use super::covers;
-use super::view::Views;
+use super::archive::ApplyCost;
 
-pub use choose::changed_bytes;
+pub use choose::{changed_bytes, work_bytes};
 pub(crate) use parts::{join_recipes, lines};
 pub use plan::{Part as PlanPart, UpdatePlan, plan};
 pub(crate) use scope::useless;
@@ -40,12 +35,9 @@ pub use scope::{Part, Scope, Span, Targets};
 pub(crate) use split::{Split, Take};
 pub use take::{join_parts, lacks_any, take_into_store};
 
+use build::build;
 use choose::{Choice, Chooser};
 use content::Version;
-use group::{Files, Group, groups};
-
-/// Bytes that a chunk costs in a recipe; what a patch makes needs none.
-const RECIPE_LINE_BYTES: u64 = 44;
 
 /// A patch of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +57,8 @@ pub struct BuiltPatch {
 /// Builds the patches from version `base` to version `target` of `store` into the folder `out`, each in a file named by the hexadecimal
 /// digits of its digest; a group or part whose patch would not be smaller than its records is left out.
 ///
-/// The same versions give the same bytes. Needs at most 512 MiB of memory whatever their sizes; contents are put down in files without
-/// names in `out`, at most 2 GiB at once.
+/// Up to four are built at once, each by up to two threads. The same versions give the same bytes. Needs at most 512 MiB of memory whatever their
+/// sizes; contents are put down in files without names in `out`, at most 3 GiB at once.
 ///
 /// # Errors
 /// The store lacks content or it is damaged; I/O on `out`.
@@ -112,87 +104,4 @@ fn choices(base: &ManifestFile, target: &ManifestFile, pairs: &Pairs) -> Result<
     let new = choose::new_files(base, target, pairs)?.into_iter();
     let new = sorted_by_likeness(new, |number| target.path_of(number), target.folder())?;
     new.from(0).filter_map(|[number]| chooser.choose(target, number).transpose()).collect()
-}
-
-fn build(mut choices: Vec<Choice>, (base, target): (Version<'_>, Version<'_>), out: &Path) -> Result<Vec<BuiltPatch>> {
-    if choices.is_empty() {
-        return Ok(Vec::new());
-    }
-    choose::by_content(&mut choices, base, target)?;
-    let mut builder = Builder { base, target, known: base.chunks()?, out, views: Views::in_folder(out), set: Vec::new() };
-    for group in groups(choices, base) {
-        match group {
-            Group::Files(files) => builder.files(files)?,
-            Group::Large { target, base } => builder.large(target, base)?,
-        }
-    }
-    Ok(builder.set)
-}
-
-struct Builder<'a> {
-    base: Version<'a>,
-    target: Version<'a>,
-    /// The chunks of the base.
-    known: HashSet<u64>,
-    out: &'a Path,
-    views: Views,
-    set: Vec<BuiltPatch>,
-}
-
-impl Builder<'_> {
-    fn files(&mut self, files: Files) -> Result<()> {
-        let bases = files.bases.into_iter().map(Span::File).collect();
-        let scope = Scope { targets: Targets::Files(files.targets), bases };
-        let old = self.base.joined(&scope.base_pieces(self.base.manifest)?, &self.views)?;
-        let old = covers::Base::of(&old);
-        let new = self.target.joined(&scope.pieces(self.target.manifest)?, &self.views)?;
-        match scope.entries() {
-            // Of an archive a part would be of no use: what it holds lies across the cuts.
-            [entry] if new.len() as u64 > large::PART_BYTES && !old.bytes.is_empty() && !is_archive(&new) => {
-                for part in large::even_parts(self.target, *entry, &new)? {
-                    let bytes = &new[part.from as usize..(part.from + part.len) as usize];
-                    self.patch(Scope { targets: Targets::Part(part), bases: scope.bases.clone() }, &old, bytes)?;
-                }
-                Ok(())
-            }
-            _ => self.patch(scope, &old, &new),
-        }
-    }
-
-    fn large(&mut self, entry: u32, base_entry: u32) -> Result<()> {
-        let (base, target, views) = ((self.base, base_entry), (self.target, entry), self.views.clone());
-        large::each_part(base, target, &views, &mut |scope, old, new| self.patch(scope, &covers::Base::of(old), new))
-    }
-
-    fn patch(&mut self, scope: Scope, old: &covers::Base<'_>, new: &[u8]) -> Result<()> {
-        let chunks_of = |entry: &u32| self.target.manifest.file_of(*entry).map_or(0, |(_, _, chunks)| u64::from(chunks));
-        let chunks: u64 = match &scope.targets {
-            Targets::Files(files) => files.iter().map(chunks_of).filter(|chunks| *chunks > 1).sum(),
-            Targets::Part(part) => part.chunks.into(),
-        };
-        let records_len =
-            self.target.records_len(&scope.pieces(self.target.manifest)?, &self.known)? + chunks * RECIPE_LINE_BYTES;
-        let written = fsx::temp_beside(&self.out.join("patch"));
-        let mut file = BufWriter::new(File::create_new(&written).at("create", &written)?);
-        let (mut len, mut digest) = (0, Verifier::default());
-        let encoded = encode_joined(old, new, &self.views, &mut |bytes| {
-            len += bytes.len() as u64;
-            if len >= records_len {
-                return Err(Error::Cancelled);
-            }
-            digest.push(bytes);
-            file.write_all(bytes).at("write", &written)
-        });
-        let cost = match encoded {
-            Ok(cost) => cost,
-            // Records are cheaper: whatever the rest costs.
-            Err(Error::Cancelled) => return std::fs::remove_file(&written).at("remove", &written),
-            Err(error) => return Err(error),
-        };
-        file.flush().at("write", &written)?;
-        let digest = digest.built().digest;
-        std::fs::rename(&written, self.out.join(digest.to_hex())).at("rename", &written)?;
-        self.set.push(BuiltPatch { digest, len, records_len, cost, scope });
-        Ok(())
-    }
 }

@@ -29,10 +29,16 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    /// Makes `parsers` of them, one at least; for a style that is not lazy one alone.
+    /// Makes `parsers` of them, one at least; see [`Crew::share`].
     pub(super) fn new(style: Style, parsers: usize) -> Self {
-        let others_max = if style.is_lazy() { parsers.saturating_sub(1) } else { 0 };
-        Self { first: Parser::new(style), others: Vec::new(), others_max, style, looks: 0 }
+        let mut crew = Self { first: Parser::new(style), others: Vec::new(), others_max: 0, style, looks: 0 };
+        crew.share(parsers);
+        crew
+    }
+
+    /// Makes them `parsers` from now on; of a style that is not lazy one alone.
+    pub(super) fn share(&mut self, parsers: usize) {
+        self.others_max = if self.style.is_lazy() { parsers.saturating_sub(1) } else { 0 };
     }
 
     /// The next byte to decide on.

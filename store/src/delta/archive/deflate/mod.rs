@@ -141,6 +141,11 @@ impl Deflater {
         }
     }
 
+    /// Has up to `parsers` threads work on what is left of the stream.
+    pub(super) fn share(&mut self, parsers: usize) {
+        self.crew.share(parsers);
+    }
+
     /// Takes plain bytes and gives `sink` what has been compressed.
     ///
     /// # Errors
