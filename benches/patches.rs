@@ -1,6 +1,7 @@
 //! What the patches between two versions cost one core: building them from a store, and applying them to the old folder in memory.
 //!
-//! Both are told in the processor time of all their threads, which other work on the machine does not lengthen much.
+//! Both are told in the processor time of all their threads, which other work on the machine does not lengthen much. Threads that run at once share
+//! caches and memory: for what one core does, let it use one.
 //!
 //! `patches STORE BASE TARGET FOLDER` wants both manifests in the store and the old version's folder, and prints one JSON object. What an
 //! application makes is cut, hashed and compared as on an agent, and then dropped: nothing is written.

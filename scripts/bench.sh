@@ -67,6 +67,8 @@ pairs() { # prints OLD NEW for each pair here
   for old in ${PAIRS:-}; do echo "$(realpath "${old%%:*}") $(realpath "${old#*:}")"; done
 }
 packages() { pairs | cut -d' ' -f1 | { grep -E '/(next|cmake|generated)-' || true; }; }
+# one_core COMMAND...: on one of the cores that it may use, where it works in one thread.
+one_core() { taskset -c "$(awk '/^Cpus_allowed_list/ {print $2}' /proc/self/status | grep -oE '[0-9]+$')" "$@"; }
 bytes_of() { find "$1" -type f -printf '%s\n' | awk '{s+=$1} END {print s+0}'; }
 
 put() {
@@ -242,7 +244,7 @@ deltas() {
     local whole=() encode=() apply=()
     for _ in $(seq "$runs"); do
       mkdir "$work/set"; whole+=("$(seconds "$consign store patch $work/s --base $from --target $to --out $work/set --json")"); rm -rf "$work/set"
-      cost=$("$(program patches)" "$work/s" "$from" "$to" "$old")
+      cost=$(one_core "$(program patches)" "$work/s" "$from" "$to" "$old")
       encode+=("$(field encode_seconds <<<"$cost")"); apply+=("$(field apply_seconds <<<"$cost")")
     done
     read -r size took < <(per_file bsdiff "$old" "$new")

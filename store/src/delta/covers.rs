@@ -19,7 +19,7 @@ const FAR_GAIN_MIN: i64 = 16;
 /// Equal bytes of the first eight that make another alignment worth a look.
 const BEGIN_EQUAL: u32 = 4;
 /// Alignments that are tried without the index.
-const RECENT: usize = 8;
+const RECENT: usize = 4;
 /// Places without a match after which every second is skipped, then more; in text, where what is new is small, later.
 const MISSES_STEP: usize = 32;
 const MISSES_STEP_TEXT: usize = 64;

@@ -87,29 +87,32 @@ pub(super) struct Guess {
     pub(super) sure: u8,
 }
 
-/// Guesses from the best kind to the worst.
-pub(super) const KINDS: usize = 8;
+/// Guesses from the best kind to the worst. More of them, by the surroundings of a place and by regions of absolute numbers, made patches of native
+/// programs no smaller.
+pub(super) const KINDS: usize = 5;
 /// Kinds of [`Fields::outlook`].
 pub(super) const OUTLOOKS: usize = 16;
 
 /// What is learnt of moves.
 #[derive(Debug)]
 pub(super) struct Fields {
-    relative: [Table; 3],
-    absolute: [Table; 3],
+    relative: Table,
+    /// The same by the region of the place.
+    region: Table,
+    absolute: Table,
     /// Change of the number itself by the two bytes before it.
     change: Table,
     last: u32,
 }
 
-/// Lower bits of a place that do not matter, by table: the place itself, its surroundings, its region.
-const COARSE: [u32; 3] = [0, 7, 14];
+/// Lower bits of a place that do not matter to its region.
+const REGION_BITS: u32 = 14;
 
 impl Fields {
     /// Makes tables with 2^`bits` entries for places, fewer for regions.
     pub(super) fn new(bits: u32) -> Self {
-        let tables = || [Table::new(bits), Table::new(bits - 2), Table::new(bits - 4)];
-        Self { relative: tables(), absolute: tables(), change: Table::new(10), last: 0 }
+        let (relative, region, absolute) = (Table::new(bits), Table::new(bits - 4), Table::new(bits));
+        Self { relative, region, absolute, change: Table::new(10), last: 0 }
     }
 
     /// Says in one number what the exact entries expect here: nothing, no change, a change they are unsure or sure of.
@@ -121,7 +124,7 @@ impl Fields {
             Some(entry) if entry.sure < 2 => 2,
             Some(_) => 3,
         };
-        rate(self.relative[0].get(spot.refers()), spot.moved()) * 4 + rate(self.absolute[0].get(spot.old), 0)
+        rate(self.relative.get(spot.refers()), spot.moved()) * 4 + rate(self.absolute.get(spot.old), 0)
     }
 
     /// Guesses the new bytes, best kind first, each with its kind; leaves out where nothing is known, and what is the old bytes or came before.
@@ -144,19 +147,12 @@ impl Fields {
 
     fn guess(&self, kind: usize, spot: &Spot) -> Option<Guess> {
         let stays = |entry: Entry| Guess { new: spot.old.wrapping_add(entry.moved), sure: entry.sure };
-        let relative = |level: usize| {
-            let entry = self.relative[level].get(spot.refers() >> COARSE[level] ^ COARSE[level] << 27)?;
-            Some(Guess { new: stays(entry).new.wrapping_sub(spot.moved()), sure: entry.sure })
-        };
-        let absolute = |level: usize| self.absolute[level].get(spot.old >> COARSE[level] ^ COARSE[level] << 27).map(stays);
+        let moves = |entry: Entry| Guess { new: stays(entry).new.wrapping_sub(spot.moved()), sure: entry.sure };
         match kind {
-            0 => relative(0),
-            1 => absolute(0),
-            2 => relative(1),
-            3 => absolute(1),
-            4 => relative(2),
-            5 => self.change.get(u32::from(spot.before)).map(stays),
-            6 => absolute(2),
+            0 => self.relative.get(spot.refers()).map(moves),
+            1 => self.absolute.get(spot.old).map(stays),
+            2 => self.region.get(spot.refers() >> REGION_BITS).map(moves),
+            3 => self.change.get(u32::from(spot.before)).map(stays),
             _ => Some(stays(Entry { sure: 0, moved: self.last })),
         }
     }
@@ -165,12 +161,9 @@ impl Fields {
     pub(super) fn learn(&mut self, spot: &Spot, new: u32) {
         let change = new.wrapping_sub(spot.old);
         let moved = change.wrapping_add(spot.moved());
-        for (level, table) in self.relative.iter_mut().enumerate() {
-            table.learn(spot.refers() >> COARSE[level] ^ COARSE[level] << 27, moved);
-        }
-        for (level, table) in self.absolute.iter_mut().enumerate() {
-            table.learn(spot.old >> COARSE[level] ^ COARSE[level] << 27, change);
-        }
+        self.relative.learn(spot.refers(), moved);
+        self.region.learn(spot.refers() >> REGION_BITS, moved);
+        self.absolute.learn(spot.old, change);
         self.change.learn(u32::from(spot.before), change);
         self.last = change;
     }

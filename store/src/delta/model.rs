@@ -95,7 +95,7 @@ impl Slot {
         let uses = self.0 & ((1 << USES_BITS) - 1);
         let p = i64::from(self.0 >> USES_BITS);
         let goal = if bit { (1 << 22) - 1 } else { 0 };
-        let p = p + (goal - p) * i64::from(SHARES[uses as usize]) / 65536;
+        let p = p + (((goal - p) * i64::from(SHARES[uses as usize])) >> 16);
         self.0 = (p as u32) << USES_BITS | if uses < uses_max { uses + 1 } else { uses };
     }
 }
@@ -157,7 +157,7 @@ impl<const N: usize> Mixer<N> {
         let bit = coder.bit(bit, one);
         let miss = (if bit { 65536 } else { 0 }) - i32::from(one);
         for (weight, logit) in weights.iter_mut().zip(logits) {
-            *weight = (*weight + ((logit * miss) >> 16) * self.rate / 16).clamp(-(8 << WEIGHT_BITS), 8 << WEIGHT_BITS);
+            *weight = (*weight + ((((logit * miss) >> 16) * self.rate) >> 4)).clamp(-(8 << WEIGHT_BITS), 8 << WEIGHT_BITS);
         }
         for slot in slots {
             slot.learn(bit, uses_max);
@@ -200,6 +200,19 @@ impl<const N: usize> ByteModel<N> {
         self.code_guessed(coder, tables, set, contexts, None, byte)
     }
 
+    /// Codes a number below 16 likewise.
+    pub(super) fn code_nibble<C: Coder>(
+        &mut self,
+        coder: &mut C,
+        tables: &Logistic,
+        set: usize,
+        contexts: &[u64; N],
+        number: u8,
+    ) -> u8 {
+        // As the lower half of a byte.
+        self.code_from(1 << 4, (coder, tables), (set, contexts, None), number)
+    }
+
     /// Codes `byte` likewise, but with a guess, and how far it is trusted, in place of the last context.
     pub(super) fn code_guessed<C: Coder>(
         &mut self,
@@ -210,8 +223,20 @@ impl<const N: usize> ByteModel<N> {
         guess: Option<(usize, u8)>,
         byte: u8,
     ) -> u8 {
-        let mut node = 1_usize;
-        for half in 0..2 {
+        self.code_from(1, (coder, tables), (set, contexts, guess), byte)
+    }
+
+    /// Codes what is left of `byte` behind the bits of `node`, which begins with a one.
+    #[inline]
+    fn code_from<C: Coder>(
+        &mut self,
+        mut node: usize,
+        (coder, tables): (&mut C, &Logistic),
+        (set, contexts, guess): (usize, &[u64; N], Option<(usize, u8)>),
+        byte: u8,
+    ) -> u8 {
+        while node < 1 << 8 {
+            let half = usize::from(node >= 1 << 4);
             let mut lines = [0; N];
             for (index, line) in lines.iter_mut().enumerate() {
                 let context = contexts[index] ^ (index as u64 + 1) << 56;

@@ -90,6 +90,10 @@ pub(super) struct Model {
 const TRUST_SETS: usize = 4;
 const TRUSTS_A_SET: usize = 6;
 
+/// The set of weights for the lead of a change, behind those for its bytes; and what tells its contexts from theirs.
+const LEAD_SET: usize = 4;
+const LEAD_CONTEXT: u64 = 1 << 40;
+
 const GAP: usize = 0;
 const LEN: usize = 1;
 const SHIFT: usize = 2;
@@ -107,7 +111,7 @@ impl Model {
             flag_shift: 64 - bits,
             flag_mixer: Mixer::new(OUTLOOKS * 4, 6),
             runs: vec![Slot::guess(60000); RUN_LEVELS * 4],
-            words: ByteModel::new(bits, 4, 250),
+            words: ByteModel::new(bits, 1 + LEAD_SET, 250),
             changes: ByteModel::new(bits, 1, 250),
             literals: ByteModel::new((bits + 3).min(20), TRUST_SETS, 250),
             numbers: NumberModel::new(3),
@@ -366,13 +370,16 @@ impl Model {
         new
     }
 
-    /// Codes the change of a field that no guess hit, highest byte first.
+    /// Codes the change of a field that no guess hit: how many bytes in front only carry its sign, then the others, highest first.
     fn word<C: Coder>(&mut self, coder: &mut C, spot: &Spot, new: u32) -> u32 {
         let change = new.wrapping_sub(spot.old).to_be_bytes();
-        let mut done = 0_u32;
-        for (place, byte) in change.into_iter().enumerate() {
+        let before = u64::from(spot.before);
+        let contexts = [LEAD_CONTEXT, LEAD_CONTEXT | before, LEAD_CONTEXT | before >> 8 | u64::from(spot.old >> 24) << 8];
+        let lead = self.words.code_nibble(coder, self.tables, LEAD_SET, &contexts, Lead::of(change).code());
+        let lead = Lead::of_code(lead);
+        let mut done = lead.fill;
+        for (place, byte) in change.into_iter().enumerate().skip(lead.bytes) {
             let upper = u64::from(done) | (place as u64) << 32;
-            let before = u64::from(spot.before);
             let old = u64::from(spot.old.to_be_bytes()[place]);
             let contexts = [upper, (place as u64) << 32 | before, (place as u64) << 32 | old | u64::from(done != 0) << 8];
             done = done << 8 | u32::from(self.words.code(coder, self.tables, place, &contexts, byte));
@@ -386,6 +393,38 @@ impl Model {
         let old = u64::from(padded[PAD + at]);
         let contexts = [old, old | (history & 0xff) << 8, history & 0xffff];
         self.changes.code(coder, self.tables, 0, &contexts, out[at])
+    }
+}
+
+/// The bytes in front of a change that are all 0 or all 255.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lead {
+    /// How many, up to four.
+    bytes: usize,
+    /// What they make of a number; nothing if there are none.
+    fill: u32,
+}
+
+impl Lead {
+    fn of(change: [u8; 4]) -> Self {
+        let same = |byte: u8| change.iter().take_while(|&&other| other == byte).count();
+        match (same(0), same(255)) {
+            (0, bytes @ 1..) => Self { bytes, fill: u32::MAX },
+            (bytes, _) => Self { bytes, fill: 0 },
+        }
+    }
+
+    /// 0 to 8.
+    fn code(self) -> u8 {
+        self.bytes as u8 + if self.fill == 0 { 0 } else { 4 }
+    }
+
+    /// The lead of a code; what [`Lead::code`] never gives is taken for something, so that whatever a patch says makes a number.
+    fn of_code(code: u8) -> Self {
+        match code {
+            0..=4 => Self { bytes: code.into(), fill: 0 },
+            _ => Self { bytes: usize::from(code - 4).min(4), fill: u32::MAX },
+        }
     }
 }
 
@@ -408,4 +447,22 @@ fn settled(before: u16) -> u16 {
 #[inline]
 pub(super) fn is_text(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_its_lead_and_what_is_behind() {
+        for change in [0, 1, 0xff, 0x100, 0x0001_0000, 0x00ff_ffff, 0x0100_0000, u32::MAX, 0xffff_ff00, 0xff00_0000, 0xfeff_ffff] {
+            let bytes = change.to_be_bytes();
+            let lead = Lead::of_code(Lead::of(bytes).code());
+            assert_eq!(lead, Lead::of(bytes));
+            assert_eq!(bytes[lead.bytes..].iter().fold(lead.fill, |done, byte| done << 8 | u32::from(*byte)), change);
+        }
+        assert_eq!(Lead::of([0, 0, 1, 0]), Lead { bytes: 2, fill: 0 });
+        assert_eq!(Lead::of([255, 0, 0, 0]), Lead { bytes: 1, fill: u32::MAX });
+        assert!((0..16).all(|code| Lead::of_code(code).bytes <= 4));
+    }
 }
