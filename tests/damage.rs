@@ -7,7 +7,7 @@ use consign_store::Store;
 
 use crate::common::command::{consign, text};
 use crate::common::content::{copy, same, tree};
-use crate::common::fleet::{Fleet, Options, codebase, newest};
+use crate::common::fleet::{Fleet, Options, codebase};
 use crate::common::{Dice, holds, until};
 use crate::power::check::{self, Promise};
 use crate::power::version;
@@ -76,33 +76,45 @@ fn n7_n5_a_site_server_whose_disk_lies_is_left_for_the_hub() {
     assert_eq!(seen["source"], fleet.host.hub(), "{seen}");
 }
 
-#[test]
-fn n7_n5_an_only_site_server_whose_disk_lies_is_blamed_and_nothing_wrong_is_installed() {
+/// Does something to the store of the only site server while it runs, and expects that an agent gets the right content, with nobody doing anything.
+fn mends_running(tree_seed: u64, hurt: impl FnOnce(&Path)) {
     let fleet = Fleet::whole();
     let (source, dest) = (fleet.path("source"), fleet.path("installed"));
-    tree(&source, 86);
+    tree(&source, tree_seed);
     fleet.publish("tools", &source);
-    damage(&fleet.servers[0].dir.join("store"), 3);
+    hurt(&fleet.servers[0].dir.join("store"));
     let installing = fleet.install_in_background(0, "tools", &dest);
-    let seen = until("the agent to say why it does not install, or the content to be mended", || {
+    // Never anything wrong, also not for a moment: what is there is complete.
+    until("the content to be mended and installed", || {
         let seen = fleet.agent_package(0, "tools")?;
-        holds(seen["reason"].is_string() || seen["state"] == "installed", &seen).map(|()| seen)
+        if dest.exists() {
+            same(&source, &dest);
+        }
+        holds(seen["state"] == "installed", seen)
     });
-    if seen["state"] == "installed" {
-        installing.join().expect("ended").ok();
-        return same(&source, &dest);
-    }
-    let reason = seen["reason"].as_str().unwrap_or_default();
-    assert!(reason.contains(&fleet.host.server(0)), "{seen}");
-    assert!(!dest.exists(), "something was installed");
-    // The publisher's copy is untouched: a site server that starts anew brings it.
-    assert_eq!(newest(&fleet.package("tools")), 1);
-    let mut fleet = fleet;
-    fleet.servers[0].kill();
-    fs::remove_dir_all(fleet.servers[0].dir.join("store")).expect("removed");
-    fleet.start_server(0);
     installing.join().expect("ended").ok();
     same(&source, &dest);
+    fleet.ready("tools", "attic", 1);
+}
+
+#[test]
+fn n7_n5_an_only_site_server_whose_disk_lies_mends_what_a_machine_got_wrong() {
+    mends_running(86, |store| damage(store, 3));
+}
+
+#[test]
+fn n5_packs_that_vanish_under_a_running_site_server_are_fetched_again() {
+    mends_running(88, |store| files(store, "packs").iter().for_each(|pack| fs::remove_file(pack).expect("removed")));
+}
+
+#[test]
+fn n5_packs_that_are_cut_short_under_a_running_site_server_are_fetched_again() {
+    mends_running(89, |store| {
+        for pack in files(store, "packs") {
+            let len = fs::metadata(&pack).expect("there").len();
+            fs::File::options().write(true).open(&pack).and_then(|file| file.set_len(len / 3)).expect("cut");
+        }
+    });
 }
 
 /// Stops the site server, does something to its store, starts it, and expects that it is ready and serves the right content.

@@ -80,6 +80,8 @@ impl Access for Open {
     fn may_read<'a>(&'a self, _peer: &'a Peer, _manifest: ManifestId) -> BoxFuture<'a, bool> {
         Box::pin(std::future::ready(true))
     }
+
+    fn doubted(&self, _manifest: ManifestId) {}
 }
 
 impl Mode {

@@ -44,4 +44,8 @@ impl Access for HubAccess {
             self.0.catalog.may_read(machine.id, &manifest.to_string()).await.unwrap_or(false)
         })
     }
+
+    fn doubted(&self, manifest: ManifestId) {
+        self.0.upkeep.doubt(manifest);
+    }
 }

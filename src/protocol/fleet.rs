@@ -17,7 +17,8 @@ pub const TUF_PATH: &str = "/v1/tuf";
 /// `GET /v1/versions/{manifest}/manifest?base={manifest}`: the manifest, zstd, with the base's bytes as prefix when the header
 /// [`BASE_HEADER`] of the answer says so; with `&sections=true` also in sections, where both are long (`docs/formats.md`). A site server has it from
 /// when it verifies the version. `POST /v1/versions/{manifest}/recipes` (ranges of entry numbers) and `…/chunks` (ranges of chunk ordinals): records. `POST …/cost` (ranges of chunk ordinals): how long that answer would be, [`WireCost`]; `GET …/cost`: what the
-/// whole version costs a receiver that has nothing. At hub and site server.
+/// whole version costs a receiver that has nothing. `POST …/doubts`, without a body: something of the version arrived wrong; the server then reads it again. At hub
+/// and site server.
 pub const VERSIONS_PATH: &str = "/v1/versions";
 /// What content would cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -107,4 +107,8 @@ impl Access for SiteAccess {
             known.may_read(&machine, &manifest) && self.0.codebases.is_listed(&manifest)
         })
     }
+
+    fn doubted(&self, manifest: ManifestId) {
+        self.0.upkeep.doubt(manifest);
+    }
 }

@@ -101,6 +101,8 @@ impl Access for Everybody {
     fn may_read<'a>(&'a self, _peer: &'a Peer, _manifest: ManifestId) -> BoxFuture<'a, bool> {
         Box::pin(async { true })
     }
+
+    fn doubted(&self, _manifest: ManifestId) {}
 }
 
 /// Bytes that do not compress, the same for the same seed.

@@ -19,6 +19,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::{get, post};
@@ -59,6 +60,9 @@ pub trait Access: Send + Sync {
     fn may_list<'a>(&'a self, peer: &'a Peer, manifest: ManifestId) -> BoxFuture<'a, bool> {
         self.may_read(peer, manifest)
     }
+
+    /// Learns that something of the version `manifest` could not be read here, or reached a machine wrong.
+    fn doubted(&self, manifest: ManifestId);
 }
 
 /// How much a data plane does at once.
@@ -163,17 +167,21 @@ impl DataPlane {
         self.versions.open(id).await.map_err(|error| match error {
             crate::net::Error::Store(consign_store::Error::NoChunk(_)) => no_version(),
             error => {
+                self.access.doubted(id);
                 tracing::error!(%error, version = %id, "cannot open a version");
                 answer::unreadable()
             }
         })
     }
 
-    /// Answers with `records`; `what` names them in errors.
-    async fn records(&self, records: WireStream, what: &'static str) -> Result<Response, Response> {
-        match timeout(self.limits.turn_wait, Arc::clone(&self.steps).body(records, what)).await {
+    /// Answers with `records` of a version; `what` names them in errors.
+    async fn records(&self, manifest: ManifestId, records: WireStream, what: &'static str) -> Result<Response, Response> {
+        let access = Arc::clone(&self.access);
+        let broken = Box::new(move || access.doubted(manifest));
+        match timeout(self.limits.turn_wait, Arc::clone(&self.steps).body(records, what, broken)).await {
             Ok(Ok(body)) => Ok(stream_of(RECORDS_TYPE, body)),
             Ok(Err(error)) => {
+                self.access.doubted(manifest);
                 tracing::error!(what, %error, "an answer could not be begun");
                 Err(answer::unreadable().into_response())
             }
@@ -216,6 +224,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(plane: Arc<DataPlane>) -> Router
         .route(&format!("{VERSIONS_PATH}/{{manifest}}/recipes"), post(recipes))
         .route(&format!("{VERSIONS_PATH}/{{manifest}}/chunks"), post(chunks))
         .route(&format!("{VERSIONS_PATH}/{{manifest}}/cost"), get(full_cost).post(chunks_cost))
+        .route(&format!("{VERSIONS_PATH}/{{manifest}}/doubts"), post(doubts))
         .merge(patches::routes())
         .layer(DefaultBodyLimit::max(RANGES_BYTES_MAX))
         .with_state(plane)
@@ -265,13 +274,25 @@ async fn manifest(
 async fn recipes(plane: Plane, peer: Peer, Path(manifest): Path<String>, RawBody(body): RawBody) -> Result<Response, Response> {
     let version = plane.version(&peer, &manifest).await.map_err(Problem::into_response)?;
     let ranges = ranges::parse(&body, "entries", version.manifest.totals().entries).map_err(Problem::into_response)?;
-    plane.records(WireStream::recipes(plane.store.clone(), Arc::clone(&version.manifest), ranges), "recipes").await
+    let records = WireStream::recipes(plane.store.clone(), Arc::clone(&version.manifest), ranges);
+    plane.records(version.manifest.id(), records, "recipes").await
 }
 
 async fn chunks(plane: Plane, peer: Peer, Path(manifest): Path<String>, RawBody(body): RawBody) -> Result<Response, Response> {
     let version = plane.version(&peer, &manifest).await.map_err(Problem::into_response)?;
     let ranges = ranges::parse(&body, "chunks", u64::from(version.table.len())).map_err(Problem::into_response)?;
-    plane.records(WireStream::chunks(plane.store.clone(), Arc::clone(&version.table), ranges), "chunks").await
+    let records = WireStream::chunks(plane.store.clone(), Arc::clone(&version.table), ranges);
+    plane.records(version.manifest.id(), records, "chunks").await
+}
+
+/// A machine got something wrong of a version: a reason to look, whoever is to blame.
+async fn doubts(plane: Plane, peer: Peer, Path(manifest): Path<String>) -> Result<StatusCode, Problem> {
+    let id: ManifestId = manifest.parse().map_err(|_| no_version())?;
+    if !plane.access.may_list(&peer, id).await {
+        return Err(no_version());
+    }
+    plane.access.doubted(id);
+    Ok(StatusCode::ACCEPTED)
 }
 
 /// What the whole version costs a receiver that has nothing.

@@ -53,31 +53,37 @@ impl AsRef<[u8]> for Made {
 impl Steps {
     /// Makes a body of `records`; `what` names them in errors.
     ///
-    /// A later record that cannot be had fails the body, and with it the connection: a cut answer never looks like a complete one.
+    /// A later record that cannot be had fails the body, and with it the connection: a cut answer never looks like a complete one; `broken` is then called.
     ///
     /// # Errors
     /// The first record cannot be had.
-    pub(super) async fn body(self: Arc<Self>, records: WireStream, what: &'static str) -> Result<Body> {
+    pub(super) async fn body(
+        self: Arc<Self>,
+        records: WireStream,
+        what: &'static str,
+        broken: Box<dyn Fn() + Send + Sync>,
+    ) -> Result<Body> {
         let (first, records) = self.next(records, what).await?;
         let Some(first) = first else { return Ok(Body::empty()) };
         if records.is_over() {
             return Ok(Body::from(first));
         }
-        Ok(Body::from_stream(unfold(Some((self, first, records)), move |state| async move {
-            let (steps, mut left, records) = state?;
+        Ok(Body::from_stream(unfold(Some((self, first, records, broken)), move |state| async move {
+            let (steps, mut left, records, broken) = state?;
             // A fast receiver takes megabytes before its socket is full; others are waiting.
             tokio::task::yield_now().await;
             if !left.is_empty() {
                 let part = left.split_to(left.len().min(TURN_BYTES));
-                return Some((Ok(part), Some((steps, left, records))));
+                return Some((Ok(part), Some((steps, left, records, broken))));
             }
             match steps.next(records, what).await {
                 Ok((Some(mut record), records)) => {
                     let part = record.split_to(record.len().min(TURN_BYTES));
-                    Some((Ok(part), Some((steps, record, records))))
+                    Some((Ok(part), Some((steps, record, records, broken))))
                 }
                 Ok((None, _)) => None,
                 Err(error) => {
+                    broken();
                     tracing::error!(what, %error, "an answer could not be completed");
                     Some((Err(io::Error::other("the answer could not be completed")), None))
                 }

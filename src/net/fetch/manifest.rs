@@ -13,7 +13,7 @@ use consign_store::manifest::encoded::Decoded;
 use consign_store::{ManifestId, fsx};
 use tokio::sync::mpsc::{self, Receiver};
 
-use super::path_of;
+use super::{doubt, path_of};
 use crate::net::blocking;
 use crate::net::client::{BodyStream, Client};
 use crate::net::error::{Error, Result};
@@ -52,7 +52,10 @@ pub async fn fetch_manifest(
     match taken {
         Ok(manifest) => Ok((manifest, body.received_bytes())),
         Err(Fault::Here(error)) => Err(Error::Store(error)),
-        Err(Fault::There(why)) => Err(body.lied(why)),
+        Err(Fault::There(why)) => {
+            doubt(client, id).await;
+            Err(body.lied(why))
+        }
     }
 }
 

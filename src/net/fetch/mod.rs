@@ -9,16 +9,19 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
 use consign_store::ManifestId;
 use consign_store::chunk::ChunkKind;
 use consign_store::chunk::record::VerifiedRecord;
 use consign_store::manifest::ManifestFile;
 use consign_store::manifest::recipe::PAGE_LINES_MAX;
+use tokio::time::timeout;
 
 use crate::net::client::Client;
 use crate::net::error::Error;
-use crate::protocol::fleet::VERSIONS_PATH;
+use crate::protocol::fleet::{RANGES_TYPE, VERSIONS_PATH};
 use crate::protocol::ranges::RANGES_BYTES_MAX;
 
 pub use cost::{chunks_cost, full_cost};
@@ -28,6 +31,9 @@ use records::Request;
 
 /// Most ranges in one request: an encoded range has at most ten bytes.
 const REQUEST_RANGES_MAX: usize = RANGES_BYTES_MAX / 10;
+
+/// Longest wait for a server to take a doubt.
+const DOUBT_WAIT: Duration = Duration::from_secs(5);
 
 /// Takes verified records, from several threads at once.
 ///
@@ -54,9 +60,8 @@ pub async fn fetch_recipes(
     sink: Sink,
     progress: &AtomicU64,
 ) -> Fetched {
-    let path = path_of(manifest.id(), "recipes");
     let pages_in = |part: &[Range<u32>]| part.iter().cloned().flatten().map(|number| pages_max(manifest, number)).sum();
-    fetch_parts(client, &path, ChunkKind::RecipePage, ranges, pages_in, &sink, progress).await
+    fetch_parts(client, (manifest.id(), "recipes"), ChunkKind::RecipePage, ranges, pages_in, &sink, progress).await
 }
 
 /// Fetches the chunks at ordinals `ranges` (ascending) of version `manifest`. `progress` counts body bytes as they arrive.
@@ -72,28 +77,39 @@ pub async fn fetch_chunks(
     sink: Sink,
     progress: &AtomicU64,
 ) -> Fetched {
-    let path = path_of(manifest, "chunks");
     let chunks_in = |part: &[Range<u32>]| part.iter().map(|range| u64::from(range.end - range.start)).sum();
-    fetch_parts(client, &path, ChunkKind::Content, ranges, chunks_in, &sink, progress).await
+    fetch_parts(client, (manifest, "chunks"), ChunkKind::Content, ranges, chunks_in, &sink, progress).await
+}
+
+/// Tells a server that what it sent of version `manifest` is wrong, so that it reads it again; whether it hears is no matter here.
+pub(super) async fn doubt(client: &Client, manifest: ManifestId) {
+    let path = path_of(manifest, "doubts");
+    let told = client.post_stream(&path, RANGES_TYPE, Bytes::new());
+    if let Ok(Err(error)) = timeout(DOUBT_WAIT, told).await {
+        tracing::debug!(%error, "a server does not hear of doubts");
+    }
 }
 
 async fn fetch_parts(
     client: &Client,
-    path: &str,
+    (manifest, what): (ManifestId, &str),
     kind: ChunkKind,
     ranges: &[Range<u32>],
     chunks_in: impl Fn(&[Range<u32>]) -> u64,
     sink: &Sink,
     progress: &AtomicU64,
 ) -> Fetched {
-    let mut wire_bytes = 0;
+    let (mut wire_bytes, path) = (0, path_of(manifest, what));
     for part in ranges.chunks(REQUEST_RANGES_MAX) {
-        let request = Request { path, kind, ranges: part, chunks_max: chunks_in(part) };
+        let request = Request { path: &path, kind, ranges: part, chunks_max: chunks_in(part) };
         let mut arrived = |bytes: u64| {
             wire_bytes += bytes;
             progress.fetch_add(bytes, Ordering::Relaxed);
         };
         if let Err(error) = records::fetch(client, &request, sink, &mut arrived).await {
+            if matches!(error, Error::Lied { .. }) {
+                doubt(client, manifest).await;
+            }
             return Fetched { wire_bytes, end: Err(error) };
         }
     }

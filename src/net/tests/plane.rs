@@ -27,9 +27,9 @@ use crate::protocol::fleet::{RANGES_TYPE, VERSIONS_PATH};
 use crate::protocol::patches::PatchAnswer;
 use crate::protocol::ranges::{RANGES_BYTES_MAX, encode};
 
-/// The manifests of versions that everybody may read, and the one of which everybody may have only that.
+/// The manifests of versions that everybody may read, the one of which everybody may have only that, and those that were doubted.
 #[derive(Default)]
-struct Rights(Mutex<HashSet<ManifestId>>, Mutex<Option<ManifestId>>);
+struct Rights(Mutex<HashSet<ManifestId>>, Mutex<Option<ManifestId>>, Mutex<Vec<ManifestId>>);
 
 impl Access for Rights {
     fn may_read<'a>(&'a self, _peer: &'a Peer, manifest: ManifestId) -> BoxFuture<'a, bool> {
@@ -38,6 +38,10 @@ impl Access for Rights {
 
     fn may_list<'a>(&'a self, peer: &'a Peer, manifest: ManifestId) -> BoxFuture<'a, bool> {
         Box::pin(async move { *self.1.lock().unwrap() == Some(manifest) || self.may_read(peer, manifest).await })
+    }
+
+    fn doubted(&self, manifest: ManifestId) {
+        self.2.lock().unwrap().push(manifest);
     }
 }
 

@@ -5,6 +5,7 @@
 //! position of a scrub and what is condemned are in the store.
 
 mod collect;
+mod doubts;
 mod pace;
 mod scrub;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use self::doubts::Doubts;
 use self::pace::Pace;
 use super::clock;
 use super::data_plane::{BoxFuture, DataPlane};
@@ -85,6 +87,7 @@ pub struct Upkeep {
     urgent: AtomicBool,
     gc_wake: Notify,
     damage_wake: Notify,
+    doubts: Doubts,
     gc_running: AtomicBool,
     scrub_running: AtomicBool,
     scrub_read: AtomicU64,
@@ -109,6 +112,7 @@ impl Upkeep {
             urgent: AtomicBool::new(false),
             gc_wake: Notify::new(),
             damage_wake: Notify::new(),
+            doubts: Doubts::default(),
             gc_running: AtomicBool::new(false),
             scrub_running: AtomicBool::new(false),
             scrub_read: AtomicU64::new(0),
@@ -124,7 +128,12 @@ impl Upkeep {
         if self.store.damage_noted() > 0 {
             self.check_damage();
         }
-        tokio::join!(self.collect_forever(&holder, &plane), self.scrub_forever(&holder), self.mend_forever(&holder));
+        tokio::join!(
+            self.collect_forever(&holder, &plane),
+            self.scrub_forever(&holder),
+            self.examine_forever(),
+            self.mend_forever(&holder)
+        );
     }
 
     /// A version went away: garbage is collected soon.

@@ -65,16 +65,26 @@ impl Upkeep {
     fn scrubbed(&self, started: crate::domain::Millis, report: &ScrubReport) {
         let (read_bytes, damaged_chunks) = (report.bytes, report.damaged.len() as u64);
         let damaged_packs = report.damaged_packs.len() as u64;
-        if damaged_chunks + damaged_packs > 0 {
-            tracing::error!(damaged_chunks, damaged_packs, "the disk has lost or changed content");
-            self.frames_damaged.store(damaged_packs > 0, Ordering::Relaxed);
-            self.check_damage();
-        } else {
+        if !self.act_on(report) {
             tracing::info!(read_bytes, "everything was read again");
         }
         let ended = clock::now();
         let run = ScrubRun { started, ended, read_bytes, damaged_chunks, damaged_packs, problem: None };
         self.note(|memory| memory.scrub = Some(run));
+    }
+
+    /// Has what was found damaged looked after; says whether there was any.
+    pub(super) fn act_on(&self, report: &ScrubReport) -> bool {
+        let (damaged_chunks, damaged_packs) = (report.damaged.len(), report.damaged_packs.len());
+        if damaged_chunks + damaged_packs == 0 {
+            return false;
+        }
+        tracing::error!(damaged_chunks, damaged_packs, "the disk has lost or changed content");
+        if damaged_packs > 0 {
+            self.frames_damaged.store(true, Ordering::Relaxed);
+        }
+        self.check_damage();
+        true
     }
 
     /// Lets the role act on damage; packs whose frame is damaged are written anew as soon as nothing in them is missing.

@@ -455,7 +455,8 @@ mod tests {
 
     #[test]
     fn a_change_is_its_lead_and_what_is_behind() {
-        for change in [0, 1, 0xff, 0x100, 0x0001_0000, 0x00ff_ffff, 0x0100_0000, u32::MAX, 0xffff_ff00, 0xff00_0000, 0xfeff_ffff] {
+        for change in [0, 1, 0xff, 0x100, 0x0001_0000, 0x00ff_ffff, 0x0100_0000, u32::MAX, 0xffff_ff00, 0xff00_0000, 0xfeff_ffff]
+        {
             let bytes = change.to_be_bytes();
             let lead = Lead::of_code(Lead::of(bytes).code());
             assert_eq!(lead, Lead::of(bytes));

@@ -1,6 +1,7 @@
 //! Marking: which entries of the index the live versions need, a bit an entry.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use super::gc::Live;
 use crate::chunk::ChunkKind;
@@ -116,6 +117,18 @@ impl Marks {
         let was = *word & bit != 0;
         *word |= bit;
         Ok(was)
+    }
+
+    /// The packs in which what is marked lies.
+    pub(super) fn packs(&self) -> Result<BTreeSet<u32>> {
+        let (mut packs, mut number) = (BTreeSet::new(), 0);
+        self.view.for_each(&mut |_, at| {
+            if self.bits[number / 64] & (1 << (number % 64)) != 0 {
+                packs.insert(at.record.pack);
+            }
+            number += 1;
+        })?;
+        Ok(packs)
     }
 
     /// Returns where a chunk was when marking began, and whether it is live.

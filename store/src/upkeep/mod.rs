@@ -22,4 +22,4 @@ pub use lease::Lease;
 pub(crate) use lease::Leases;
 pub use mark::is_whole;
 pub use repair::{RepairReport, from_store, repair};
-pub use scrub::{DamagedPack, ScrubReport, scrub};
+pub use scrub::{DamagedPack, ScrubReport, examine, scrub};

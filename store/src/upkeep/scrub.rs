@@ -6,9 +6,12 @@ use std::path::Path;
 
 use super::damaged::DamagedChunk;
 use super::file::Kind;
+use super::gc::Live;
+use super::mark::Marks;
 use crate::chunk::fields;
 use crate::chunk::record::{RecordHeader, VerifiedRecord};
 use crate::error::{Error, Result};
+use crate::id::ManifestId;
 use crate::pack::{FooterLine, Found, PACK_HEADER_BYTES, Pack};
 use crate::store::{ChunkAt, RecordAt, Store};
 
@@ -54,7 +57,7 @@ pub struct ScrubReport {
 /// What `pace` returns; I/O (a record that the disk cannot read is damage, not an error); opened for reading only.
 pub fn scrub(store: &Store, pace: &mut dyn FnMut(u64) -> Result<()>) -> Result<ScrubReport> {
     store.inner.check_writable()?;
-    let mut scrub = Scrub { store, pace, report: ScrubReport::default(), bad: Vec::new(), unkept_bytes: 0 };
+    let mut scrub = Scrub { store, pace, report: ScrubReport::default(), bad: Vec::new(), unkept_bytes: 0, keeps_place: true };
     let (mut next_pack, mut offset) = position(store.dir())?;
     while let Some(pack) = store.inner.packs.all().into_iter().find(|pack| pack.number() >= next_pack) {
         let start = if pack.number() == next_pack { offset } else { 0 };
@@ -64,6 +67,21 @@ pub fn scrub(store: &Store, pace: &mut dyn FnMut(u64) -> Result<()>) -> Result<S
         scrub.keep(&pack, (next_pack, offset))?;
     }
     FILE.write(store.dir(), &[])?;
+    Ok(scrub.report)
+}
+
+/// Reads the packs in which what `version` needs lies, as [`scrub`] does, but all of them from the front: for when somebody got something wrong of it. The place
+/// of a scrub is left as it is.
+///
+/// # Errors
+/// As [`scrub`]; that something of the version is missing or damaged is no error.
+pub fn examine(store: &Store, version: ManifestId, pace: &mut dyn FnMut(u64) -> Result<()>) -> Result<ScrubReport> {
+    store.inner.check_writable()?;
+    let packs = Marks::of(store, &Live { whole: Vec::new(), partial: vec![version] }, pace)?.packs()?;
+    let mut scrub = Scrub { store, pace, report: ScrubReport::default(), bad: Vec::new(), unkept_bytes: 0, keeps_place: false };
+    for pack in store.inner.packs.all().into_iter().filter(|pack| packs.contains(&pack.number())) {
+        scrub.pack(&pack, PACK_HEADER_BYTES as u64)?;
+    }
     Ok(scrub.report)
 }
 
@@ -87,6 +105,8 @@ struct Scrub<'a> {
     /// Bytes of the pack at hand that no good record has, ascending.
     bad: Vec<Range<u64>>,
     unkept_bytes: u64,
+    /// What it has read need not be read again by the next one.
+    keeps_place: bool,
 }
 
 /// Says whether the disk could not read.
@@ -99,7 +119,7 @@ impl Scrub<'_> {
     fn keep(&mut self, pack: &Pack, next: (u32, u64)) -> Result<()> {
         self.damage(pack)?;
         self.unkept_bytes = 0;
-        keep_position(self.store.dir(), next)
+        if self.keeps_place { keep_position(self.store.dir(), next) } else { Ok(()) }
     }
 
     fn pack(&mut self, pack: &Pack, start: u64) -> Result<()> {
