@@ -7,7 +7,7 @@ use consign_store::Store;
 
 use crate::common::command::{consign, text};
 use crate::common::content::{copy, same, tree};
-use crate::common::fleet::{Fleet, Options, codebase};
+use crate::common::fleet::{Fleet, Options, codebase, newest};
 use crate::common::{Dice, holds, until};
 use crate::power::check::{self, Promise};
 use crate::power::version;
@@ -215,11 +215,30 @@ fn n5_a_pack_that_is_cut_short_under_a_running_site_server_is_fetched_again() {
 }
 
 #[test]
-fn n5_a_hub_whose_disk_lies_makes_no_site_server_ready() {
+fn n5_a_hub_whose_disk_lies_takes_what_a_site_server_got_wrong_from_the_source() {
     let mut fleet = Fleet::hub_only(&Options::default());
-    let source = fleet.path("source");
+    let (source, dest) = (fleet.path("source"), fleet.path("installed"));
     tree(&source, 88);
     fleet.publish("tools", &source);
+    damage(&fleet.hub.dir.join("store"), 4);
+    fleet.add_server("attic", None);
+    until("the hub to take it from the source", || {
+        holds(fleet.hub.has_logged("taking what its source still has"), fleet.package("tools"))
+    });
+    fleet.ready("tools", "attic", 1);
+    assert_eq!(newest(&fleet.package("tools")), 1, "nothing is released");
+    fleet.add_agent("desk");
+    fleet.install(0, "tools", &dest).ok();
+    same(&source, &dest);
+}
+
+#[test]
+fn n5_a_hub_whose_disk_lies_and_whose_source_is_gone_makes_no_site_server_ready() {
+    let mut fleet = Fleet::hub_only(&Options::default());
+    let source = fleet.path("source");
+    tree(&source, 91);
+    fleet.publish("tools", &source);
+    fs::remove_dir_all(&source).expect("removed");
     damage(&fleet.hub.dir.join("store"), 4);
     fleet.add_server("attic", None);
     let here = until("the site server to say why it is not ready", || {

@@ -285,15 +285,43 @@ fn a_bit_that_flips_at_a_site_server_is_found_and_healed_from_the_hub() {
     same(&source, &dest);
 }
 
-#[test]
-fn a_bit_that_flips_at_the_hub_is_shown_and_healed_from_the_source() {
+/// A hub that reads everything again all the time, with a package; and its source.
+fn watchful_hub(seed: u64) -> (Fleet, PathBuf) {
     let mut fleet = Fleet::hub_only(&Options::default());
     fleet.hub.kill();
     fleet.hub.with(&WATCHFUL);
     fleet.start_hub();
     let source = fleet.path("source");
-    tree(&source, 92);
+    tree(&source, seed);
     fleet.publish("tools", &source);
+    (fleet, source)
+}
+
+fn until_healed(fleet: &Fleet) {
+    until("the damage to be healed", || {
+        let seen = upkeep_of_hub(fleet);
+        holds(seen["damaged"].as_array().is_some_and(Vec::is_empty) && seen["damaged_chunks"] == 0, &seen)
+    });
+}
+
+#[test]
+fn a_bit_that_flips_at_the_hub_is_healed_from_the_source_by_itself() {
+    let (mut fleet, _) = watchful_hub(92);
+    flip(&fleet.hub.dir.join("store"));
+    until("the damage to be found and the source to be read", || {
+        holds(fleet.hub.has_logged("taking what its source still has"), upkeep_of_hub(&fleet))
+    });
+    until_healed(&fleet);
+    assert_eq!(newest(&fleet.package("tools")), 1, "nothing is released");
+    fleet.add_server("attic", None);
+    fleet.ready("tools", "attic", 1);
+}
+
+#[test]
+fn a_bit_that_flips_at_the_hub_is_shown_where_the_source_no_longer_has_it() {
+    let (mut fleet, source) = watchful_hub(93);
+    let aside = fleet.path("aside");
+    fs::rename(&source, &aside).expect("moved");
     flip(&fleet.hub.dir.join("store"));
     let seen = until("the damage to be shown", || {
         let seen = upkeep_of_hub(&fleet);
@@ -303,11 +331,9 @@ fn a_bit_that_flips_at_the_hub_is_shown_and_healed_from_the_source() {
     assert!(next.contains("consign package refresh tools --verify"), "{seen}");
     let warned = fleet.package("tools")["warnings"].to_string();
     assert!(warned.contains("--verify"), "{warned}");
+    fs::rename(&aside, &source).expect("moved");
     fleet.admin(&["package", "refresh", "tools", "--verify", "--wait"]).ok();
-    until("the damage to be healed", || {
-        let seen = upkeep_of_hub(&fleet);
-        holds(seen["damaged"].as_array().is_some_and(Vec::is_empty) && seen["damaged_chunks"] == 0, &seen)
-    });
+    until_healed(&fleet);
     fleet.add_server("attic", None);
     fleet.ready("tools", "attic", 1);
 }

@@ -10,6 +10,7 @@ mod error;
 mod fleet;
 mod folder;
 mod memory;
+mod mend;
 mod refreshes;
 mod releases;
 mod rights;
@@ -53,6 +54,8 @@ pub(crate) struct Hub {
     upkeep: Arc<Upkeep>,
     /// Versions that cannot be served whole.
     damaged: Mutex<Vec<DamagedVersion>>,
+    /// What was tried to mend them.
+    mends: mend::Mends,
     /// Wakes the refresh workers.
     refresh_queued: Notify,
     /// Where it listens.

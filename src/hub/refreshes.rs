@@ -112,7 +112,7 @@ impl Hub {
 }
 
 /// The systems that `names` mean; all when there is none.
-fn platforms(names: &[String]) -> Platforms {
+pub(super) fn platforms(names: &[String]) -> Platforms {
     if names.is_empty() {
         return Platforms::ALL;
     }

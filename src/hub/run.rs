@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use super::announce::Announce;
 use super::error::{Error, Result};
 use super::folder::{Addresses, Folder};
+use super::mend::Mends;
 use super::refreshes::REFRESHES_RUNNING_MAX;
 use super::rights::HubAccess;
 use super::signing::Signing;
@@ -76,6 +77,7 @@ pub async fn run(
     let hub = Arc::new(Hub {
         upkeep: Arc::new(upkeep),
         damaged: Mutex::default(),
+        mends: Mends::default(),
         hash_threads: options.hash_threads,
         announce: Announce::new(catalog.revisions()),
         folder,
@@ -111,6 +113,7 @@ pub async fn run(
         };
         hub.announce.close();
         hub.cancel_refreshes();
+        hub.mends.cancel();
         hub.upkeep.stop();
         drop(stop);
         ended

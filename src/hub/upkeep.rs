@@ -49,7 +49,8 @@ fn describe(version: KeptVersion) -> DamagedVersion {
     DamagedVersion {
         reason: "the disk of the hub has lost or changed some of its content; that is not sent any more".to_owned(),
         next_step: format!(
-            "run `consign package refresh {} --verify`: what the source still has is stored anew; replace the disk if this happens again",
+            "what the source still has is stored anew by itself; put back there what it no longer has and run `consign package refresh {} --verify`, or stop \
+             the hub and run `consign store repair` with another store; replace the disk if this happens again",
             version.package
         ),
         package: version.package,
@@ -74,8 +75,14 @@ impl Holder for HubHolder {
 
     fn damage_found(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            if let Err(error) = self.0.look_over_versions().await {
-                tracing::error!(%error, "cannot tell which versions are damaged");
+            let look = || async {
+                if let Err(error) = self.0.look_over_versions().await {
+                    tracing::error!(%error, "cannot tell which versions are damaged");
+                }
+            };
+            look().await;
+            if self.0.mend_from_sources().await {
+                look().await;
             }
         })
     }

@@ -186,7 +186,7 @@ fn golden_bytes() {
     }
     target.splice(30_000..30_100, *b"Eighteen bytes now");
     let patch = delta::encode(&[&base], &target, &Limits::default()).unwrap();
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/patch-v1.bin");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/patch-v2.bin");
     if std::env::var_os("CONSIGN_BLESS").is_some() {
         fs::write(golden, &patch).unwrap();
     }

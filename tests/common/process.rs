@@ -96,6 +96,11 @@ impl Role {
         until("a process to stop", || child.try_wait().expect("looked").ok_or_else(|| format!("{} runs", self.name))).success()
     }
 
+    /// Whether it has logged `words`.
+    pub fn has_logged(&self, words: &str) -> bool {
+        fs::read_to_string(&self.log).is_ok_and(|text| text.contains(words))
+    }
+
     /// The end of its log.
     pub fn log_end(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();

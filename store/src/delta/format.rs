@@ -1,9 +1,11 @@
 //! The layout of a patch: header, then one frame a window (docs/formats.md).
 
-use crate::chunk::fields::{HASH_BLAKE3, VERSION, array_at, len_at, u16_at, u64_at};
+use crate::chunk::fields::{HASH_BLAKE3, array_at, len_at, u16_at, u64_at};
 use crate::error::{Error, Result};
 use crate::id::FileDigest;
 
+/// The version of patches: another whenever models are, because the same decisions then mean something else.
+pub const PATCH_VERSION: u16 = 2;
 /// Target bytes of a window, except the last.
 pub const WINDOW_BYTES: usize = 4 << 20;
 /// Most contents that a patch may draw from.
@@ -80,7 +82,7 @@ impl Header {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED_BYTES + BASE_BYTES * self.bases.len());
         out.extend(MAGIC);
-        out.extend(VERSION.to_le_bytes());
+        out.extend(PATCH_VERSION.to_le_bytes());
         out.extend([HASH_BLAKE3, u8::try_from(self.bases.len()).unwrap_or(u8::MAX)]);
         out.extend([0; 4]);
         out.extend(self.target_len.to_le_bytes());
@@ -105,7 +107,7 @@ impl Header {
             return Ok(None);
         }
         let (version, algorithm, required) = (u16_at(bytes, 4), bytes[6], u16_at(bytes, 8));
-        if version != VERSION || algorithm != HASH_BLAKE3 || required != 0 {
+        if version != PATCH_VERSION || algorithm != HASH_BLAKE3 || required != 0 {
             let why = format!("version {version}, hash algorithm {algorithm}, required features {required:#x}");
             return Err(Error::TooNew { what: "the patch".into(), why });
         }

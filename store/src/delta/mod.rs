@@ -47,7 +47,7 @@ pub use apply::{Applier, Verifier, apply};
 pub use archive::{ApplyCost, apply_joined, fold_threads};
 pub use base::{FileBase, ReadAt};
 pub use encode::{encode, encode_known};
-pub use format::{BASES_MAX, BaseRef, Header, Limits, SECTION_BYTES_MAX, WINDOW_BYTES};
+pub use format::{BASES_MAX, BaseRef, Header, Limits, PATCH_VERSION, SECTION_BYTES_MAX, WINDOW_BYTES};
 pub use set::{
     BuiltPatch, Part, PlanPart, Scope, Span, Targets, UpdatePlan, build_set, build_small_set, changed_bytes, join_parts,
     lacks_any, plan, take_into_store, work_bytes,

@@ -41,7 +41,7 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "manifest", golden: &["manifest-v1.bin"], per_input: 20, run: manifest },
     Target { name: "recipe", golden: &["recipe-page-v1.bin"], per_input: 20, run: recipe_page },
     Target { name: "path", golden: &[], per_input: 20, run: path },
-    Target { name: "patch", golden: &["patch-v1.bin"], per_input: 5, run: patch },
+    Target { name: "patch", golden: &["patch-v2.bin"], per_input: 5, run: patch },
     Target { name: "archive-patch", golden: &["patch-unfolded-v1.bin"], per_input: 5, run: archive_patch },
     Target { name: "pack", golden: &["pack-open-v1.bin", "pack-sealed-v1.bin"], per_input: 1, run: pack },
     Target { name: "index", golden: &["index-v1.run"], per_input: 1, run: index },

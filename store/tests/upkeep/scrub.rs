@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use consign_store::chunk::{ChunkKind, VerifiedChunk};
 use consign_store::store::Store;
-use consign_store::upkeep::{ScrubReport, from_store, repair, scrub};
+use consign_store::upkeep::{ScrubReport, examine, from_store, is_whole, repair, scrub};
 use consign_store::{Error, ManifestId};
 
 use crate::support::{Files, Room, SMALL, assert_whole, collect_now, noise, publish, version};
@@ -204,4 +204,30 @@ fn a_pack_with_live_damage_stays_until_it_is_healed() {
     room.assert_whole(id, &few);
     assert!(room.store.pack_path(at.pack).is_none(), "nothing live is found in it any more");
     assert_eq!(room.store.damaged().unwrap(), [], "and so the damage is gone, too");
+}
+
+#[test]
+fn what_a_version_needs_is_read_again_and_nothing_else() {
+    let (room, _, first, _, path) = two(true);
+    let second = room.publish(&version(7));
+    room.store.seal().unwrap();
+    let other = room.store.pack_path(1).unwrap();
+    // A scrub that was stopped goes on where it was, whatever is examined meanwhile.
+    let mut left = 3;
+    let stop = scrub(&room.store, &mut |_| {
+        left -= 1;
+        if left == 0 { Err(Error::Cancelled) } else { Ok(()) }
+    });
+    assert!(matches!(stop, Err(Error::Cancelled)), "{stop:?}");
+    let place = fs::read(room.store.dir().join("upkeep/scrub")).unwrap();
+    flip(&path, 5_000);
+    flip(&other, 5_000);
+    let look = |id: ManifestId| examine(&room.store, id, &mut |_| Ok(())).unwrap();
+    let found = look(second);
+    assert!(!found.damaged.is_empty() && found.damaged.iter().all(|chunk| chunk.at.record.pack == 1), "{found:?}");
+    assert!(is_whole(&room.store, first).unwrap() && !is_whole(&room.store, second).unwrap());
+    let found = look(first);
+    assert!(!found.damaged.is_empty() && found.damaged.iter().all(|chunk| chunk.at.record.pack == 0), "{found:?}");
+    assert_eq!(fs::read(room.store.dir().join("upkeep/scrub")).unwrap(), place);
+    assert_eq!(look(ManifestId::from(consign_store::FileDigest([7; 32]))), ScrubReport::default(), "an unknown version");
 }

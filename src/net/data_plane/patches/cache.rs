@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use consign_store::FileDigest;
-use consign_store::delta::BuiltPatch;
+use consign_store::delta::{BuiltPatch, PATCH_VERSION};
 use consign_store::error::At as _;
 use tempfile::TempDir;
 
@@ -44,7 +44,8 @@ impl Cache {
     /// Where the set of a pair lies when it is built.
     pub fn folder(&self, pair: Pair) -> PathBuf {
         let half = |id: &consign_store::ManifestId| id.to_hex()[..32].to_owned();
-        self.dir.join(format!("{}-{}", half(&pair.base), half(&pair.target)))
+        // What a Consign with other models has built is never found, and goes as what is least recently used.
+        self.dir.join(format!("{}-{}-v{PATCH_VERSION}", half(&pair.base), half(&pair.target)))
     }
 
     /// Reads the list of a set; `None` if there is none that can be read.
