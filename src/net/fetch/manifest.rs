@@ -36,6 +36,20 @@ pub async fn fetch_manifest(
     base: Option<Arc<ManifestFile>>,
     into: &Path,
 ) -> Result<(ManifestFile, u64)> {
+    let fetched = bring(client, id, manifest_len, base, into).await;
+    if matches!(fetched, Err(Error::Lied { .. })) {
+        doubt(client, id).await;
+    }
+    fetched
+}
+
+async fn bring(
+    client: &Client,
+    id: ManifestId,
+    manifest_len: u64,
+    base: Option<Arc<ManifestFile>>,
+    into: &Path,
+) -> Result<(ManifestFile, u64)> {
     let mut path = path_of(id, "manifest");
     if let Some(base) = &base {
         path = format!("{path}?base={}&sections=true", base.id());
@@ -52,10 +66,7 @@ pub async fn fetch_manifest(
     match taken {
         Ok(manifest) => Ok((manifest, body.received_bytes())),
         Err(Fault::Here(error)) => Err(Error::Store(error)),
-        Err(Fault::There(why)) => {
-            doubt(client, id).await;
-            Err(body.lied(why))
-        }
+        Err(Fault::There(why)) => Err(body.lied(why)),
     }
 }
 

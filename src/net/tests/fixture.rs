@@ -138,6 +138,8 @@ pub async fn within<T>(work: impl Future<Output = T>) -> T {
 pub struct Scripted {
     pub address: SocketAddr,
     pub connections: Arc<AtomicU64>,
+    /// How often it was told that it is in doubt, which is no part of the script.
+    pub doubts: Arc<AtomicU64>,
     _tasks: JoinSet<()>,
 }
 
@@ -161,6 +163,8 @@ pub async fn scripted(authority: &Authority, script: Vec<Act>) -> Scripted {
     let acceptor = TlsAcceptor::from(authority.server());
     let connections = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&connections);
+    let doubts = Arc::new(AtomicU64::new(0));
+    let doubted = Arc::clone(&doubts);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let mut script = script.into_iter();
@@ -169,7 +173,12 @@ pub async fn scripted(authority: &Authority, script: Vec<Act>) -> Scripted {
             let (stream, _) = socket.accept().await.unwrap();
             counted.fetch_add(1, Ordering::SeqCst);
             let Ok(mut stream) = acceptor.accept(stream).await else { continue };
-            while read_request(&mut stream).await {
+            while let Some(head) = read_request(&mut stream).await {
+                if head.lines().next().is_some_and(|line| line.contains("/doubts ")) {
+                    doubted.fetch_add(1, Ordering::SeqCst);
+                    write(&mut stream, b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").await;
+                    continue;
+                }
                 match script.next() {
                     Some(Act::Send(bytes)) => write(&mut stream, &bytes).await,
                     Some(Act::Close(bytes)) => {
@@ -191,7 +200,7 @@ pub async fn scripted(authority: &Authority, script: Vec<Act>) -> Scripted {
             }
         }
     });
-    Scripted { address, connections, _tasks: tasks }
+    Scripted { address, connections, doubts, _tasks: tasks }
 }
 
 async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
@@ -200,18 +209,18 @@ async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
     let _ = stream.flush().await;
 }
 
-/// Reads a request with the length of its body; false when the connection ends.
-async fn read_request(stream: &mut server::TlsStream<TcpStream>) -> bool {
+/// Reads a request with the length of its body, and returns its head in small letters; `None` when the connection ends.
+async fn read_request(stream: &mut server::TlsStream<TcpStream>) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
             Ok(byte) => head.push(byte),
-            Err(_) => return false,
+            Err(_) => return None,
         }
     }
     let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
     let len = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |len| len.parse().unwrap());
-    stream.read_exact(&mut vec![0; len]).await.is_ok()
+    stream.read_exact(&mut vec![0; len]).await.ok().map(|_| head)
 }
 
 /// Passes bytes on between clients and `to`, and counts them in both directions.

@@ -3,5 +3,6 @@
 mod client;
 mod events;
 mod fixture;
+mod lies;
 mod listener;
 mod plane;

@@ -16,7 +16,7 @@ use consign_store::{ChunkId, ManifestId, Store};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
-use super::fixture::{Act, Authority, SHORT, Served, client, read_all, scripted, serve, tls, within};
+use super::fixture::{Authority, SHORT, Served, client, read_all, serve, tls, within};
 use crate::net::client::Client;
 use crate::net::data_plane::{Access, BoxFuture, DataPlane, Limits, routes};
 use crate::net::error::Error;
@@ -29,7 +29,7 @@ use crate::protocol::ranges::{RANGES_BYTES_MAX, encode};
 
 /// The manifests of versions that everybody may read, the one of which everybody may have only that, and those that were doubted.
 #[derive(Default)]
-struct Rights(Mutex<HashSet<ManifestId>>, Mutex<Option<ManifestId>>, Mutex<Vec<ManifestId>>);
+pub(super) struct Rights(pub(super) Mutex<HashSet<ManifestId>>, Mutex<Option<ManifestId>>, Mutex<Vec<ManifestId>>);
 
 impl Access for Rights {
     fn may_read<'a>(&'a self, _peer: &'a Peer, manifest: ManifestId) -> BoxFuture<'a, bool> {
@@ -46,14 +46,14 @@ impl Access for Rights {
 }
 
 /// Two versions of a folder, served.
-struct World {
-    dir: TempDir,
-    authority: Authority,
-    rights: Arc<Rights>,
-    plane: Arc<DataPlane>,
+pub(super) struct World {
+    pub(super) dir: TempDir,
+    pub(super) authority: Authority,
+    pub(super) rights: Arc<Rights>,
+    pub(super) plane: Arc<DataPlane>,
     served: Served,
-    old: (ManifestId, u64),
-    new: (ManifestId, u64),
+    pub(super) old: (ManifestId, u64),
+    pub(super) new: (ManifestId, u64),
 }
 
 /// Bytes that do not compress, the same for the same seed.
@@ -63,7 +63,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-fn one(range: Range<u32>) -> [Range<u32>; 1] {
+pub(super) fn one(range: Range<u32>) -> [Range<u32>; 1] {
     [range]
 }
 
@@ -80,7 +80,7 @@ fn put(store: &Store, source: &Path) -> (ManifestId, u64) {
     (ingested.manifest, ingested.manifest_len)
 }
 
-async fn world(limits: Limits) -> World {
+pub(super) async fn world(limits: Limits) -> World {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("source");
     std::fs::create_dir_all(source.join("lib")).unwrap();
@@ -103,31 +103,36 @@ async fn world(limits: Limits) -> World {
 }
 
 impl World {
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         client(&self.authority, self.served.address, None)
     }
 
-    fn place(&self) -> PathBuf {
+    /// What was doubted so far.
+    pub(super) fn doubted(&self) -> Vec<ManifestId> {
+        self.rights.2.lock().unwrap().clone()
+    }
+
+    pub(super) fn place(&self) -> PathBuf {
         let folder = self.dir.path().join("receiver");
         std::fs::create_dir_all(&folder).unwrap();
         folder.join("manifest")
     }
 
-    async fn ids(&self) -> HashSet<ChunkId> {
+    pub(super) async fn ids(&self) -> HashSet<ChunkId> {
         let table = Arc::clone(&self.plane.versions().open(self.new.0).await.unwrap().table);
         (0..table.len()).map(|ordinal| table.line(ordinal).unwrap().id).collect()
     }
 
-    async fn count(&self) -> u32 {
+    pub(super) async fn count(&self) -> u32 {
         self.plane.versions().open(self.new.0).await.unwrap().table.len()
     }
 
-    async fn manifest(&self) -> Arc<ManifestFile> {
+    pub(super) async fn manifest(&self) -> Arc<ManifestFile> {
         Arc::clone(&self.plane.versions().open(self.new.0).await.unwrap().manifest)
     }
 
     /// The true answer to a request for all chunks.
-    async fn truth(&self) -> Vec<u8> {
+    pub(super) async fn truth(&self) -> Vec<u8> {
         let (path, ranges) = (format!("{VERSIONS_PATH}/{}/chunks", self.new.0), encode(&one(0..self.count().await)));
         let body = self.client().post_stream(&path, RANGES_TYPE, ranges.into()).await.unwrap();
         body.collect(100 << 20).await.unwrap().to_vec()
@@ -135,7 +140,7 @@ impl World {
 }
 
 /// A sink that remembers which chunks came.
-fn collector() -> (Sink, Arc<Mutex<HashSet<ChunkId>>>) {
+pub(super) fn collector() -> (Sink, Arc<Mutex<HashSet<ChunkId>>>) {
     let seen = Arc::new(Mutex::new(HashSet::new()));
     let sink_seen = Arc::clone(&seen);
     let sink: Sink = Arc::new(move |record: VerifiedRecord| {
@@ -143,11 +148,6 @@ fn collector() -> (Sink, Arc<Mutex<HashSet<ChunkId>>>) {
         Ok(())
     });
     (sink, seen)
-}
-
-fn answer(body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-    [head.as_bytes(), body].concat()
 }
 
 #[tokio::test]
@@ -310,192 +310,4 @@ async fn a_busy_server_says_when_to_ask_again() {
     let Error::Problem { problem, retry_after: Some(_), .. } = &busy else { panic!("{busy:?}") };
     assert_eq!(problem.code, "busy");
     assert!(busy.is_temporary());
-}
-
-#[tokio::test]
-async fn a_server_that_lies_is_named() {
-    let world = world(Limits::default()).await;
-    let (truth, count) = (world.truth().await, world.count().await);
-    let places: Vec<usize> = (0..200).step_by(5).chain((200..truth.len()).step_by(truth.len() / 15)).collect();
-    let flipped = places.iter().map(|&place| {
-        let mut lie = truth.clone();
-        lie[place] ^= 1 << (place % 8);
-        Act::Send(answer(&lie))
-    });
-    let liar = scripted(&world.authority, flipped.collect()).await;
-    let ids = world.ids().await;
-    let lying = client(&world.authority, liar.address, None);
-    for place in places {
-        let (sink, seen) = collector();
-        let fetched = within(fetch_chunks(&lying, world.new.0, &one(0..count), sink, &AtomicU64::new(0))).await;
-        let error = fetched.end.expect_err(&format!("a flipped bit at {place} went unnoticed"));
-        assert!(matches!(error, Error::Lied { .. } | Error::Cut { .. }), "at {place}: {error:?}");
-        assert!(error.to_string().contains(&liar.address.to_string()), "{error}");
-        assert!(seen.lock().unwrap().is_subset(&ids));
-    }
-}
-
-#[tokio::test]
-async fn more_than_was_asked_for_and_another_kind_are_lies() {
-    let world = world(Limits::default()).await;
-    let truth = world.truth().await;
-    let liar = scripted(&world.authority, vec![Act::Send(answer(&truth)); 2]).await;
-    let lying = client(&world.authority, liar.address, None);
-    let (sink, _) = collector();
-    let more = within(fetch_chunks(&lying, world.new.0, &one(0..1), sink, &AtomicU64::new(0))).await.end.unwrap_err();
-    assert!(matches!(more, Error::Lied { .. }), "{more:?}");
-    let (sink, seen) = collector();
-    let entries = 0..world.manifest().await.totals().entries.try_into().unwrap();
-    let other =
-        within(fetch_recipes(&lying, &*world.manifest().await, &one(entries), sink, &AtomicU64::new(0))).await.end.unwrap_err();
-    assert!(matches!(other, Error::Lied { .. }), "{other:?}");
-    assert!(seen.lock().unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn a_source_that_is_cut_is_left_in_mid_file_for_the_next() {
-    let world = world(Limits::default()).await;
-    let truth = world.truth().await;
-    let (whole, ids) = (answer(&truth), world.ids().await);
-    let places: Vec<usize> = (100..whole.len()).step_by(whole.len() / 12).collect();
-    let acts =
-        places.iter().map(|&place| Act::Drop(whole[..place].to_vec())).chain([Act::Send(answer(&truth[..truth.len() - 5]))]);
-    let cutter = scripted(&world.authority, acts.collect()).await;
-    for _ in 0..=places.len() {
-        let (sink, seen) = collector();
-        let dying = client(&world.authority, cutter.address, None);
-        let cut =
-            within(fetch_chunks(&dying, world.new.0, &one(0..world.count().await), Arc::clone(&sink), &AtomicU64::new(0))).await;
-        let error = cut.end.unwrap_err();
-        assert!(matches!(error, Error::Cut { .. }), "{error:?}");
-        assert!(error.is_temporary());
-        // Only what is missing is asked of the next source.
-        let table = Arc::clone(&world.plane.versions().open(world.new.0).await.unwrap().table);
-        let known = seen.lock().unwrap().clone();
-        let missing: Vec<_> = (0..table.len())
-            .filter(|&ordinal| !known.contains(&table.line(ordinal).unwrap().id))
-            .map(|ordinal| ordinal..ordinal + 1)
-            .collect();
-        within(fetch_chunks(&world.client(), world.new.0, &missing, sink, &AtomicU64::new(0))).await.end.unwrap();
-        assert_eq!(seen.lock().unwrap().clone(), ids);
-    }
-}
-
-#[tokio::test]
-async fn a_failing_sink_stops_the_fetch_and_is_the_error() {
-    let world = world(Limits::default()).await;
-    let sink: Sink = Arc::new(|_| Err(consign_store::Error::Cancelled));
-    let failed = within(fetch_chunks(&world.client(), world.new.0, &one(0..world.count().await), sink, &AtomicU64::new(0))).await;
-    assert!(matches!(failed.end, Err(Error::Store(consign_store::Error::Cancelled))), "{:?}", failed.end);
-}
-
-#[tokio::test]
-async fn a_dropped_fetch_lets_go_of_its_sink() {
-    let world = world(Limits::default()).await;
-    let (began, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
-    let sink: Sink = Arc::new(move |_| {
-        // Nobody listens any more once the fetch is dropped.
-        let _ = began.send(());
-        Ok(())
-    });
-    let (progress, all) = (AtomicU64::new(0), one(0..world.count().await));
-    let client = world.client();
-    let fetch = fetch_chunks(&client, world.new.0, &all, Arc::clone(&sink), &progress);
-    within(async {
-        tokio::select! {
-            _ = fetch => {}
-            _ = has_begun.recv() => {}
-        }
-    })
-    .await;
-    within(async {
-        while Arc::strong_count(&sink) > 1 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn content_that_vanishes_while_it_is_sent_never_looks_complete() {
-    let world = world(Limits::default()).await;
-    let all = one(0..world.count().await);
-    let shorten = |len| {
-        for pack in std::fs::read_dir(world.dir.path().join("store/packs")).unwrap() {
-            std::fs::OpenOptions::new().write(true).open(pack.unwrap().path()).unwrap().set_len(len).unwrap();
-        }
-    };
-    shorten(5 << 19);
-    let (sink, seen) = collector();
-    let cut = within(fetch_chunks(&world.client(), world.new.0, &all, sink, &AtomicU64::new(0))).await;
-    assert!(matches!(cut.end, Err(Error::Cut { .. })), "{:?}", cut.end);
-    assert!(!seen.lock().unwrap().is_empty());
-    // What fails at once is told as such.
-    shorten(1 << 10);
-    let (sink, _) = collector();
-    let told = within(fetch_chunks(&world.client(), world.new.0, &all, sink, &AtomicU64::new(0))).await.end.unwrap_err();
-    assert_eq!(told.problem().unwrap().code, "unreadable");
-    assert!(told.is_temporary());
-}
-
-#[tokio::test]
-async fn a_manifest_that_is_not_the_signed_one_leaves_nothing_behind() {
-    let world = world(Limits::default()).await;
-    let manifest = world.manifest().await;
-    let encoded = zstd::encode_all(manifest.bytes(), 3).unwrap();
-    let flip = |place: usize| {
-        let mut lie = encoded.clone();
-        lie[place] ^= 1;
-        lie
-    };
-    let longer = zstd::encode_all(&[manifest.bytes(), b"x"].concat()[..], 3).unwrap();
-    let empty_frames = [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0].repeat(100_000);
-    let lies = [
-        flip(10),
-        flip(encoded.len() / 2),
-        zstd::encode_all(&manifest.bytes()[1..], 3).unwrap(),
-        zstd::encode_all(&vec![0; 50 << 20][..], 3).unwrap(),
-        longer,
-        [&encoded[..], b"x"].concat(),
-        empty_frames,
-        b"no frame at all".to_vec(),
-        Vec::new(),
-    ];
-    let count = lies.len();
-    let liar = scripted(&world.authority, lies.iter().map(|lie| Act::Send(answer(lie))).collect()).await;
-    let lying = client(&world.authority, liar.address, None);
-    let into = world.place();
-    for number in 0..count {
-        let refused = within(fetch_manifest(&lying, world.new.0, world.new.1, None, &into)).await.unwrap_err();
-        assert!(matches!(refused, Error::Lied { .. }), "{number}: {refused:?}");
-        assert_eq!(std::fs::read_dir(into.parent().unwrap()).unwrap().count(), 0, "{number}");
-    }
-    // Cut off, or encoded against what was not offered.
-    let whole = answer(&encoded);
-    let foreign = [b"HTTP/1.1 200 OK\r\nconsign-base: b3:00\r\n", &whole[17..]].concat();
-    let server = scripted(&world.authority, vec![Act::Drop(whole[..whole.len() - 9].to_vec()), Act::Send(foreign)]).await;
-    let dying = client(&world.authority, server.address, None);
-    let cut = within(fetch_manifest(&dying, world.new.0, world.new.1, None, &into)).await.unwrap_err();
-    assert!(matches!(cut, Error::Cut { .. }), "{cut:?}");
-    let refused = within(fetch_manifest(&dying, world.new.0, world.new.1, None, &into)).await.unwrap_err();
-    assert!(matches!(refused, Error::Lied { .. }), "{refused:?}");
-    assert_eq!(std::fs::read_dir(into.parent().unwrap()).unwrap().count(), 0);
-}
-
-#[tokio::test]
-async fn damaged_tables_are_built_again_and_a_version_is_opened_once() {
-    let world = world(Limits::default()).await;
-    let (first, second) = tokio::join!(world.plane.versions().open(world.new.0), world.plane.versions().open(world.new.0));
-    assert!(Arc::ptr_eq(&first.unwrap(), &second.unwrap()));
-    let ids = world.ids().await;
-    world.plane.versions().forget(world.new.0);
-    for file in std::fs::read_dir(world.dir.path().join("tables")).unwrap() {
-        let path = file.unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::remove_file(&path).unwrap();
-        std::fs::write(&path, bytes).unwrap();
-    }
-    assert_eq!(world.ids().await, ids);
 }
