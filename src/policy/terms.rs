@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::prefer::{PATIENCE_MAX, Prefer, patience};
+use super::prefer::{Changed, PATIENCE_MAX, Prefer, patience};
 
 /// What was asked for with an install; holds until a version is in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -40,8 +40,8 @@ impl Terms {
 
     /// How long patches under construction are worth waiting for; see [`patience`].
     #[must_use]
-    pub fn patience(&self, own: Prefer, records_bytes: u64, bytes_per_sec: u64) -> Duration {
-        if self.urgent { Duration::ZERO } else { patience(self.prefer(own), records_bytes, bytes_per_sec) }
+    pub fn patience(&self, own: Prefer, changed: Changed, bytes_per_sec: u64) -> Duration {
+        if self.urgent { Duration::ZERO } else { patience(self.prefer(own), changed, bytes_per_sec) }
     }
 
     /// How long patches are waited for that alone can keep the budget.
@@ -91,10 +91,14 @@ mod tests {
     #[test]
     fn what_is_urgent_waits_for_nothing_whatever_is_to_be_spared() {
         let urgent = Terms { urgent: true, ..Terms::default() };
-        assert_eq!(urgent.patience(Prefer::Bytes, u64::MAX, 1), Duration::ZERO);
+        assert_eq!(urgent.patience(Prefer::Bytes, Changed { raw_bytes: 0, records_bytes: u64::MAX }, 1), Duration::ZERO);
         assert_eq!(urgent.patience_for_budget(), Duration::ZERO);
-        assert_eq!(Terms::default().patience(Prefer::Bytes, 0, 1), PATIENCE_MAX);
+        assert_eq!(Terms::default().patience(Prefer::Bytes, Changed::default(), 1), PATIENCE_MAX);
         let asked = Terms { prefer: Some(Prefer::Time), ..Terms::default() };
-        assert_eq!(asked.patience(Prefer::Bytes, 0, 1), Duration::ZERO, "what was asked for stands before the machine's choice");
+        assert_eq!(
+            asked.patience(Prefer::Bytes, Changed::default(), 1),
+            Duration::ZERO,
+            "what was asked for stands before the machine's choice"
+        );
     }
 }

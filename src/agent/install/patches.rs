@@ -18,7 +18,7 @@ use crate::domain::Millis;
 use crate::net::fetch::{await_answer, fetch_patch};
 use crate::net::rate::Rate;
 use crate::net::{Client, blocking, clock};
-use crate::policy::{Offered, Prefer, Terms, patch_pays, records_bytes};
+use crate::policy::{Changed, Offered, Prefer, Terms, patch_pays};
 use crate::protocol::patches::{PatchAnswer, PatchInfo};
 
 /// What decides between patches and records.
@@ -95,8 +95,8 @@ impl Content {
         } else {
             0
         };
-        let full = (effort.full_wire_bytes, self.assembly.manifest().totals().bytes);
-        Ok(choice.terms.patience(choice.prefer, records_bytes(changed, full), choice.rate.bytes_per_sec()))
+        let changed = Changed::of(changed, effort.full_wire_bytes, self.assembly.manifest().totals().bytes);
+        Ok(choice.terms.patience(choice.prefer, changed, choice.rate.bytes_per_sec()))
     }
 
     /// Finds out which patches there are, or will be within `patience`.

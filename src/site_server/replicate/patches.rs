@@ -17,7 +17,7 @@ use crate::domain::{CodebaseState, Millis};
 use crate::net::data_plane::leftovers::PATCHES_IN;
 use crate::net::fetch::{await_patches, fetch_patch, full_cost};
 use crate::net::{Client, blocking};
-use crate::policy::{Offered, Prefer, patch_pays, patience, records_bytes};
+use crate::policy::{Changed, Offered, Prefer, patch_pays, patience};
 use crate::protocol::patches::PatchInfo;
 use crate::site_server::error::Result;
 
@@ -64,8 +64,8 @@ impl Job {
         let asks = self.core.prefer == Prefer::Time && changed >= COUNTED_BYTES_MIN;
         // That the hub does not say is no error.
         let full = if asks { full_cost(client, target.id()).await.unwrap_or(0) } else { 0 };
-        let records = records_bytes(changed, (full, target.totals().bytes));
-        Ok(patience(self.core.prefer, records, self.core.rate.bytes_per_sec()))
+        let changed = Changed::of(changed, full, target.totals().bytes);
+        Ok(patience(self.core.prefer, changed, self.core.rate.bytes_per_sec()))
     }
 
     async fn patch(

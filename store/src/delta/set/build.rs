@@ -116,9 +116,13 @@ impl Builder<'_> {
     /// Builds the patches of `scopes`, whose targets lie one after the other in what is joined, and which share its base; the streams of all are
     /// `found`, and the first has the number `first`.
     fn patches(&self, (group, first): (usize, usize), (old, new): &Joined, found: Streams, scopes: &[Scope]) -> Result<()> {
-        let at_once = scopes.len().min(self.threads) as u64;
-        // How much is unfolded is not known before.
-        let needs = if found.is_empty() { Matcher::bytes(old.len()) + at_once * PATCH_BYTES } else { ROOM_BYTES };
+        // How much is unfolded is not known before, and all of it is indexed anew.
+        let (threads, needs) = if found.is_empty() {
+            let threads = scopes.len().min(self.threads);
+            (threads, Matcher::bytes(old.len()) + threads as u64 * PATCH_BYTES)
+        } else {
+            (1, ROOM_BYTES)
+        };
         let _held = self.room.hold(needs);
         let old = covers::Base::of(old);
         if let [scope] = scopes {
@@ -131,11 +135,13 @@ impl Builder<'_> {
             new.get(start..end).ok_or_else(|| useless("its file is shorter than its recipe says"))
         });
         let each = each.collect::<Result<Vec<_>>>()?;
-        parallel::for_each(scopes.len(), self.threads, Take::One, &|part| {
+        parallel::for_each(scopes.len(), threads, Take::One, &|part| {
             let found = if found.is_empty() { Streams::default() } else { Streams::of(old.bytes, each[part]) };
             self.patch((group, first + part), &scopes[part], &old, each[part], found)
         })
     }
+
+    /// Builds one patch and writes it, unless its records are cheaper.
     fn patch(&self, number: (usize, usize), scope: &Scope, old: &covers::Base<'_>, new: &[u8], found: Streams) -> Result<()> {
         let chunks_of = |entry: &u32| self.target.manifest.file_of(*entry).map_or(0, |(_, _, chunks)| u64::from(chunks));
         let chunks: u64 = match &scope.targets {
