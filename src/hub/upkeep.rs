@@ -70,10 +70,10 @@ impl Holder for HubHolder {
     }
 
     fn is_busy(&self) -> bool {
-        !self.0.running.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.0.mends.is_running() || !self.0.running.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    fn damage_found(&self) -> BoxFuture<'_, ()> {
+    fn damage_found(&self) -> BoxFuture<'_, bool> {
         Box::pin(async {
             let look = || async {
                 if let Err(error) = self.0.look_over_versions().await {
@@ -84,6 +84,7 @@ impl Holder for HubHolder {
             if self.0.mend_from_sources().await {
                 look().await;
             }
+            !self.0.damaged_versions().is_empty()
         })
     }
 }

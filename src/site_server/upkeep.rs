@@ -52,11 +52,13 @@ impl Holder for SiteHolder {
         self.0.codebases.is_working()
     }
 
-    fn damage_found(&self) -> BoxFuture<'_, ()> {
+    fn damage_found(&self) -> BoxFuture<'_, bool> {
         Box::pin(async {
             if let Err(error) = self.0.look_over_codebases().await {
                 tracing::error!(%error, "cannot tell which versions are damaged");
             }
+            // Replication tries again by itself.
+            false
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Doubts: somebody got something wrong of a version, or an answer could not be made, so what it needs is read again now and not at the next scrub.
 //!
-//! Who doubts is not believed, only a reason to look: a version that was found good is not looked at again for a while.
+//! Who doubts is not believed, only a reason to look: what was looked at rests for ten times as long as that took, so that whoever doubts on and on costs
+//! a tenth of what a disk reads at most.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -14,8 +15,10 @@ use tokio::sync::Notify;
 use super::Upkeep;
 use crate::net::blocking;
 
-/// How long a version that was looked at is not looked at again.
-const REST: Duration = Duration::from_mins(1);
+/// Shortest time for which a version that was looked at is not looked at again.
+const REST_MIN: Duration = Duration::from_mins(1);
+/// How many times as long as looking took nothing is looked at where no damage was found, and that version.
+const REST_TIMES: u32 = 10;
 /// Most versions that wait to be looked at, and that are remembered; more doubts are dropped: they come again.
 const WAITING_MAX: usize = 64;
 const SEEN_MAX: usize = 4096;
@@ -30,6 +33,9 @@ pub(super) struct Doubts {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<ManifestId>,
+    /// What is looked at now.
+    present: Option<ManifestId>,
+    /// What was looked at, and until when it rests.
     seen: HashMap<ManifestId, Instant>,
 }
 
@@ -37,8 +43,9 @@ impl Doubts {
     /// Takes a version in, unless it waits already or was looked at lately; says whether it did.
     fn add(&self, version: ManifestId) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.seen.retain(|_, when| when.elapsed() < REST);
-        let known = state.seen.contains_key(&version) || state.waiting.contains(&version);
+        let now = Instant::now();
+        state.seen.retain(|_, until| *until > now);
+        let known = state.seen.contains_key(&version) || state.waiting.contains(&version) || state.present == Some(version);
         if known || state.waiting.len() >= WAITING_MAX || state.seen.len() >= SEEN_MAX {
             return false;
         }
@@ -49,15 +56,22 @@ impl Doubts {
 
     async fn next(&self) -> ManifestId {
         loop {
-            if let Some(version) = self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting.pop_front() {
-                return version;
+            {
+                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                state.present = state.waiting.pop_front();
+                if let Some(version) = state.present {
+                    return version;
+                }
             }
             self.wake.notified().await;
         }
     }
 
-    fn looked_at(&self, version: ManifestId) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).seen.insert(version, Instant::now());
+    /// Ends a look that took `took`.
+    fn looked_at(&self, version: ManifestId, took: Duration) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.present = None;
+        state.seen.insert(version, Instant::now() + REST_MIN.max(took.saturating_mul(REST_TIMES)));
     }
 }
 
@@ -75,16 +89,23 @@ impl Upkeep {
             let this = Arc::clone(self);
             // Somebody waits for it: no pauses.
             let stop = move |_| if this.stopping.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) };
-            let store = self.store.clone();
+            let (store, begun) = (self.store.clone(), Instant::now());
             let done = blocking::run("reading a version again", move || examine(&store, version, &mut { stop })).await;
-            self.doubts.looked_at(version);
-            match done.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string())) {
+            let took = begun.elapsed();
+            self.doubts.looked_at(version, took);
+            let damaged = match done.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string())) {
                 Ok(report) => {
                     let (damaged_chunks, read_bytes) = (report.damaged.len(), report.bytes);
                     tracing::info!(%version, damaged_chunks, read_bytes, "what was in doubt was read again");
-                    self.act_on(&report);
+                    self.act_on(&report)
                 }
-                Err(problem) => tracing::warn!(%version, problem, "what is in doubt cannot be read"),
+                Err(problem) => {
+                    tracing::warn!(%version, problem, "what is in doubt cannot be read");
+                    false
+                }
+            };
+            if !damaged {
+                tokio::time::sleep(took.saturating_mul(REST_TIMES)).await;
             }
         }
     }
@@ -95,14 +116,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_looked_at_once_however_many_doubt_it() {
+    fn a_version_is_looked_at_once_however_many_doubt_it_and_then_rests() {
         let doubts = Doubts::default();
         let version = |number: u8| ManifestId::from(consign_store::FileDigest([number; 32]));
         assert!(doubts.add(version(1)) && !doubts.add(version(1)));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(doubts.next()), version(1));
-        doubts.looked_at(version(1));
+        assert!(!doubts.add(version(1)), "not while it is looked at");
+        doubts.looked_at(version(1), Duration::from_mins(2));
         assert!(!doubts.add(version(1)), "not again so soon");
+        let rests = doubts.state.lock().unwrap().seen[&version(1)].duration_since(Instant::now());
+        assert!(rests > Duration::from_mins(19), "{rests:?}");
         assert_eq!((2..=255).filter(|number| doubts.add(version(*number))).count(), WAITING_MAX);
     }
 }

@@ -41,8 +41,9 @@ pub trait Holder: Send + Sync + 'static {
     /// Says whether somebody waits for work on the store now: upkeep holds back meanwhile.
     fn is_busy(&self) -> bool;
 
-    /// Acts on damage that was found; also called when there is some at a start, and when some may have been mended.
-    fn damage_found(&self) -> BoxFuture<'_, ()>;
+    /// Acts on damage that was found; also called when there is some at a start, and when some may have been mended. Says whether to be called again after
+    /// a while.
+    fn damage_found(&self) -> BoxFuture<'_, bool>;
 }
 
 /// How a store is looked after.

@@ -77,8 +77,8 @@ mod tests {
             self.0.load(Ordering::Relaxed)
         }
 
-        fn damage_found(&self) -> BoxFuture<'_, ()> {
-            Box::pin(async {})
+        fn damage_found(&self) -> BoxFuture<'_, bool> {
+            Box::pin(async { false })
         }
     }
 

@@ -89,14 +89,15 @@ impl Upkeep {
 
     /// Lets the role act on damage; packs whose frame is damaged are written anew as soon as nothing in them is missing.
     pub(super) async fn mend_forever(self: &Arc<Self>, holder: &Arc<dyn Holder>) {
+        let mut again = false;
         loop {
-            if self.frames_damaged.load(Ordering::Relaxed) {
+            if again || self.frames_damaged.load(Ordering::Relaxed) {
                 // Content in them that is mended meanwhile makes the next try possible.
                 let _ = timeout(AGAIN, self.damage_wake.notified()).await;
             } else {
                 self.damage_wake.notified().await;
             }
-            holder.damage_found().await;
+            again = holder.damage_found().await;
             if self.frames_damaged.load(Ordering::Relaxed) {
                 let store = self.store.clone();
                 let mended = blocking::run("writing packs anew", move || {

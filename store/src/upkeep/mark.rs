@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::gc::Live;
+use super::scrub::is_bad_sector;
 use crate::chunk::ChunkKind;
 use crate::error::{Error, Result};
 use crate::fsx;
@@ -47,6 +48,19 @@ impl Marks {
         }
         for version in &live.partial {
             marks.version(store, *version, Want::Part, pace).or_else(absent)?;
+        }
+        Ok(marks)
+    }
+
+    /// Marks what `version` needs, as far as what can be read tells.
+    ///
+    /// # Errors
+    /// I/O, but for what the disk cannot read; what `pace` returns.
+    pub(super) fn as_far_as_known(store: &Store, version: ManifestId, pace: Pace<'_>) -> Result<Self> {
+        let mut marks = Self::new(store);
+        match marks.version(store, version, Want::Part, pace) {
+            Err(error) if is_bad_sector(&error) => {}
+            other => other.or_else(absent)?,
         }
         Ok(marks)
     }

@@ -6,12 +6,11 @@ use std::path::Path;
 
 use super::damaged::DamagedChunk;
 use super::file::Kind;
-use super::gc::Live;
 use super::mark::Marks;
 use crate::chunk::fields;
 use crate::chunk::record::{RecordHeader, VerifiedRecord};
 use crate::error::{Error, Result};
-use crate::id::ManifestId;
+use crate::id::{ChunkId, FileDigest, ManifestId};
 use crate::pack::{FooterLine, Found, PACK_HEADER_BYTES, Pack};
 use crate::store::{ChunkAt, RecordAt, Store};
 
@@ -77,7 +76,9 @@ pub fn scrub(store: &Store, pace: &mut dyn FnMut(u64) -> Result<()>) -> Result<S
 /// As [`scrub`]; that something of the version is missing or damaged is no error.
 pub fn examine(store: &Store, version: ManifestId, pace: &mut dyn FnMut(u64) -> Result<()>) -> Result<ScrubReport> {
     store.inner.check_writable()?;
-    let packs = Marks::of(store, &Live { whole: Vec::new(), partial: vec![version] }, pace)?.packs()?;
+    let mut packs = Marks::as_far_as_known(store, version, pace)?.packs()?;
+    // Where the manifest's root cannot be read, nothing else is known.
+    packs.extend(store.inner.index.locate(&ChunkId::from(FileDigest::from(version)))?.map(|at| at.record.pack));
     let mut scrub = Scrub { store, pace, report: ScrubReport::default(), bad: Vec::new(), unkept_bytes: 0, keeps_place: false };
     for pack in store.inner.packs.all().into_iter().filter(|pack| packs.contains(&pack.number())) {
         scrub.pack(&pack, PACK_HEADER_BYTES as u64)?;
@@ -110,7 +111,7 @@ struct Scrub<'a> {
 }
 
 /// Says whether the disk could not read.
-fn is_bad_sector(error: &Error) -> bool {
+pub(super) fn is_bad_sector(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()))
 }
 

@@ -231,3 +231,14 @@ fn what_a_version_needs_is_read_again_and_nothing_else() {
     assert_eq!(fs::read(room.store.dir().join("upkeep/scrub")).unwrap(), place);
     assert_eq!(look(ManifestId::from(consign_store::FileDigest([7; 32]))), ScrubReport::default(), "an unknown version");
 }
+
+#[test]
+fn a_version_whose_manifest_is_damaged_is_read_again_too() {
+    let (room, _, id, _, path) = two(true);
+    let root = consign_store::ChunkId::from(consign_store::FileDigest::from(id));
+    let at = room.store.locate(&root).unwrap().unwrap();
+    flip(&path, usize::try_from(at.record.offset).unwrap() + 60);
+    let found = examine(&room.store, id, &mut |_| Ok(())).unwrap();
+    assert!(found.damaged.iter().any(|chunk| chunk.id == root), "{found:?}");
+    assert!(!is_whole(&room.store, id).unwrap());
+}

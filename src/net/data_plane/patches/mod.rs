@@ -60,6 +60,8 @@ fn pair_of((base, target): &Opened) -> Pair {
 #[derive(Debug, Clone)]
 struct Building {
     begun: Millis,
+    /// It is likely built in the server itself, which has a line of its own.
+    small: bool,
     /// When it should be done.
     until: Millis,
     /// Closed when it has ended.
@@ -180,11 +182,13 @@ impl Patches {
         let rate = WORK_BYTES_PER_SEC * WORKER_THREADS.min(cores() as u64);
         let millis = START_MILLIS + work_bytes.saturating_mul(1000) / rate;
         let now = clock::now();
-        // Behind what is in line already.
-        let start = building.values().map(|before| before.until).fold(now, Millis::max);
+        // Behind what is in the same line already.
+        let small = work_bytes <= SMALL_BYTES_MAX;
+        let before = building.values().filter(|before| before.small == small);
+        let start = before.map(|before| before.until).fold(now, Millis::max);
         let until = start.plus_millis(i64::try_from(millis).unwrap_or(i64::MAX));
         let (end, ended) = watch::channel(());
-        let begun = Building { begun: now, until, ended };
+        let begun = Building { begun: now, small, until, ended };
         building.insert(pair, begun.clone());
         let (this, versions) = (Arc::clone(self), versions.clone());
         tokio::spawn(async move {
@@ -239,7 +243,8 @@ mod tests {
     fn left(begun_ago: i64, until_in: i64) -> u64 {
         let now = clock::now();
         let (_, ended) = watch::channel(());
-        let building = Building { begun: now.plus_millis(-begun_ago), until: now.plus_millis(until_in), ended };
+        let (begun, until) = (now.plus_millis(-begun_ago), now.plus_millis(until_in));
+        let building = Building { begun, small: false, until, ended };
         match building.answer() {
             PatchAnswer::Building { millis } => millis,
             other => panic!("{other:?}"),

@@ -25,8 +25,12 @@ use crate::parallel::{self, Take, both};
 
 /// Bytes that a chunk costs in a recipe; what a patch makes needs none.
 const RECIPE_LINE_BYTES: u64 = 44;
-/// Most patches that are built at once.
+/// Most groups that are built at once, and patches of one.
 const THREADS_MAX: usize = 4;
+/// The same for the parts of a file that is read in parts: the contents of each lie in temporary files.
+const PARTS_MAX: usize = 2;
+/// What looking for the stretches that parts resemble needs.
+const SURVEY_BYTES: u64 = 32 << 20;
 
 /// Builds the patches of `choices`.
 ///
@@ -74,8 +78,10 @@ impl Builder<'_> {
         match group {
             Group::Files(files) => self.files(number, files),
             Group::Large { target, base } => {
+                let surveying = self.room.hold(SURVEY_BYTES);
                 let scopes = large::scopes((self.base, *base), (self.target, *target), &self.views)?;
-                parallel::for_each(scopes.len(), self.threads, Take::One, &|part| {
+                drop(surveying);
+                parallel::for_each(scopes.len(), self.threads.min(PARTS_MAX), Take::One, &|part| {
                     let joined = self.joined(&scopes[part])?;
                     let found = Streams::of(&joined.0, &joined.1);
                     self.patches((number, part), &joined, found, &scopes[part..=part])
