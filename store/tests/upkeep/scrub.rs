@@ -235,10 +235,10 @@ fn what_a_version_needs_is_read_again_and_nothing_else() {
 #[test]
 fn a_version_whose_manifest_is_damaged_is_read_again_too() {
     let (room, _, id, _, path) = two(true);
-    let root = consign_store::ChunkId::from(consign_store::FileDigest::from(id));
-    let at = room.store.locate(&root).unwrap().unwrap();
+    let top = consign_store::ChunkId::from(consign_store::FileDigest::from(id));
+    let at = room.store.locate(&top).unwrap().unwrap();
     flip(&path, usize::try_from(at.record.offset).unwrap() + 60);
     let found = examine(&room.store, id, &mut |_| Ok(())).unwrap();
-    assert!(found.damaged.iter().any(|chunk| chunk.id == root), "{found:?}");
+    assert!(found.damaged.iter().any(|chunk| chunk.id == top), "{found:?}");
     assert!(!is_whole(&room.store, id).unwrap());
 }
