@@ -103,11 +103,6 @@ fn n7_n5_an_only_site_server_whose_disk_lies_mends_what_a_machine_got_wrong() {
 }
 
 #[test]
-fn n5_packs_that_vanish_under_a_running_site_server_are_fetched_again() {
-    mends_running(88, |store| files(store, "packs").iter().for_each(|pack| fs::remove_file(pack).expect("removed")));
-}
-
-#[test]
 fn n5_packs_that_are_cut_short_under_a_running_site_server_are_fetched_again() {
     mends_running(89, |store| {
         for pack in files(store, "packs") {

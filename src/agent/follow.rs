@@ -49,7 +49,7 @@ pub(super) async fn follow(agent: Arc<Agent>) {
             }
             view.connected = false;
             view.reason = Some(reason.to_string());
-            view.next_attempt = Some(clock::now().plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
+            view.next_attempt = Some(clock::now().plus(wait));
         });
         tokio::time::sleep(wait).await;
     }

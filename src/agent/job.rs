@@ -391,7 +391,7 @@ pub(super) async fn keep_current(agent: Arc<Agent>, job: Arc<Job>, look_at_once:
                 Some(Duration::from_millis(back_off_millis(failures, agent.seed())))
             }
         };
-        let next_attempt = wait.map(|wait| clock::now().plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
+        let next_attempt = wait.map(|wait| clock::now().plus(wait));
         job.settle(&*job.record.lock().await, &outcome, next_attempt);
         job.log(&outcome);
         agent.report_due();

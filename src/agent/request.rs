@@ -107,7 +107,7 @@ impl Agent {
                 failures += 1;
                 back_off_millis(failures, self.seed())
             };
-            let next_attempt = clock::now().plus_millis(i64::try_from(wait).unwrap_or(i64::MAX));
+            let next_attempt = clock::now().plus(Duration::from_millis(wait));
             let waiting = Reply::Waiting { reason: Error::Sources(reasons).to_string(), next_attempt };
             if replies.send(waiting).await.is_err() {
                 return Ok(None);

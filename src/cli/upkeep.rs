@@ -65,6 +65,12 @@ pub fn show(output: &Output, view: &UpkeepView) -> Result<(), CliError> {
     if view.holding_back {
         output.line("upkeep holds back: somebody waits for other work")?;
     }
+    if view.doubts > 0 {
+        let versions = human::things(view.doubts, "version");
+        output.line(&format!(
+            "in doubt and read again: {versions} of which somebody got something wrong, or that could not be read"
+        ))?;
+    }
     if view.damaged_chunks > 0 {
         let words = format!("damaged here and not used: {}", human::things(view.damaged_chunks, "chunk"));
         output.line(&output.paint(Paint::Bad, &words))?;

@@ -1,5 +1,7 @@
 //! Points in time as stored and sent: milliseconds since 1970, UTC.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -18,6 +20,18 @@ impl Millis {
     #[must_use]
     pub const fn plus_millis(self, millis: i64) -> Self {
         Self(self.0.saturating_add(millis))
+    }
+
+    /// The point `wait` later.
+    #[must_use]
+    pub fn plus(self, wait: Duration) -> Self {
+        self.plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// How long it is from here to `later`; nothing if that was before.
+    #[must_use]
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_millis(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
     }
 
     /// RFC 3339 in UTC, to the second (`2026-11-20T17:40:00Z`): what signed metadata carries.

@@ -1,17 +1,14 @@
 //! Mending the hub's store: what it has lost of a package is taken from the package's source again, if that still has it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use consign_store::ingest::{self, Options, Progress};
+use consign_store::ingest::Progress;
 
 use super::Hub;
 use super::error::Result;
-use super::refreshes::platforms;
 use crate::domain::Name;
-use crate::net::{blocking, clock};
 
 /// How long the source of a package is not read again for what it did not have; where more is damaged since, or it could not be read, for the shorter time.
 const REST: Duration = Duration::from_hours(1);
@@ -30,6 +27,13 @@ struct Tried {
     when: Instant,
     /// A count that changes with what is damaged; none if the source could not be read.
     damage: Option<usize>,
+}
+
+impl Tried {
+    /// How long its source rests where `damage` is known now.
+    fn rest(&self, damage: usize) -> Duration {
+        if self.damage == Some(damage) { REST } else { REST_MIN }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -62,21 +66,12 @@ impl Hub {
         // What is stored anew is needed by versions that the catalog names already; the rest is garbage.
         let _lease = self.store.lease();
         let view = self.catalog.package(package.as_str()).await?;
-        tracing::warn!(%package, source = view.source, "damaged; taking what its source still has");
         let progress = self.mends.begin().ok_or(consign_store::Error::Cancelled)?;
-        let options = Options {
-            workers: self.hash_threads,
-            platforms: platforms(&view.platforms),
-            stat_cache: None,
-            verify: true,
-            now_unix_nanos: i128::from(clock::now().0) * 1_000_000,
-            progress,
-        };
-        let (store, source) = (self.store.clone(), PathBuf::from(view.source));
-        let done = blocking::run("reading a source again", move || ingest::ingest(&store, &source, &options)).await;
+        tracing::warn!(%package, source = view.source, "damaged; taking what its source still has");
+        // The stat cache is the refreshes' own.
+        let read = self.read_source(&view.source, &view.platforms, (true, None), progress).await;
         self.mends.end();
-        done??;
-        Ok(())
+        read.map(drop)
     }
 }
 
@@ -84,10 +79,7 @@ impl Mends {
     /// Whether the source of a package is worth reading where `damage` is known.
     fn is_due(&self, package: &Name, damage: usize) -> bool {
         let tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner).get(package).copied();
-        tried.is_none_or(|tried| {
-            let rest = if tried.damage == Some(damage) { REST } else { REST_MIN };
-            tried.when.elapsed() >= rest
-        })
+        tried.is_none_or(|tried| tried.when.elapsed() >= tried.rest(damage))
     }
 
     fn tried(&self, package: &Name, damage: Option<usize>) {
@@ -121,5 +113,31 @@ impl Mends {
         if let Some(progress) = &running.progress {
             progress.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_read_again_sooner_where_it_may_help() {
+        let (mends, package) = (Mends::default(), "tools".parse().unwrap());
+        assert!(mends.is_due(&package, 3), "never read");
+        for (damage, then, rest) in [(Some(3), 3, REST), (Some(3), 4, REST_MIN), (None, 3, REST_MIN)] {
+            mends.tried(&package, damage);
+            assert!(!mends.is_due(&package, then), "not at once");
+            assert_eq!(mends.tried.lock().unwrap()[&package].rest(then), rest);
+        }
+    }
+
+    #[test]
+    fn nothing_begins_once_the_hub_stops() {
+        let mends = Mends::default();
+        let running = mends.begin().unwrap();
+        mends.cancel();
+        assert!(running.cancel.load(std::sync::atomic::Ordering::Relaxed));
+        mends.end();
+        assert!(mends.begin().is_none() && !mends.is_running());
     }
 }

@@ -1,5 +1,6 @@
 //! Refreshes: a row in the catalog becomes an ingest, and the ingest a release.
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -91,15 +92,27 @@ impl Hub {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(job.package, Arc::clone(&progress));
         let _running = Running { hub: self, job };
         Folder::make(&self.folder.stat_caches())?;
+        let stat_cache = Some(self.folder.stat_caches().join(job.package.to_string()));
+        self.read_source(&job.source, &job.platforms, (job.verify, stat_cache), progress).await
+    }
+
+    /// Stores what the folder `source` has for `platforms`: all of it read if that is to be verified, else what `stat_cache` does not know.
+    pub(super) async fn read_source(
+        &self,
+        source: &str,
+        platforms: &[String],
+        (verify, stat_cache): (bool, Option<PathBuf>),
+        progress: Arc<Progress>,
+    ) -> Result<Ingested> {
         let options = Options {
             workers: self.hash_threads,
-            platforms: platforms(&job.platforms),
-            stat_cache: Some(self.folder.stat_caches().join(job.package.to_string())),
-            verify: job.verify,
+            platforms: platforms_of(platforms),
+            stat_cache,
+            verify,
             now_unix_nanos: i128::from(clock::now().0) * 1_000_000,
             progress,
         };
-        let (store, source) = (self.store.clone(), std::path::PathBuf::from(&job.source));
+        let (store, source) = (self.store.clone(), PathBuf::from(source));
         Ok(blocking::run("hashing a package", move || ingest::ingest(&store, &source, &options)).await??)
     }
 
@@ -112,7 +125,7 @@ impl Hub {
 }
 
 /// The systems that `names` mean; all when there is none.
-pub(super) fn platforms(names: &[String]) -> Platforms {
+fn platforms_of(names: &[String]) -> Platforms {
     if names.is_empty() {
         return Platforms::ALL;
     }

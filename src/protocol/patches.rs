@@ -5,6 +5,8 @@
 //! from an offset: a patch is named by its digest and never changes, so a receiver goes on where it was. Both need the right to both
 //! versions.
 
+use std::time::Duration;
+
 use consign_store::FileDigest;
 use consign_store::delta::{BuiltPatch, Part, Scope, Span, Targets};
 use serde::{Deserialize, Serialize};
@@ -36,6 +38,20 @@ pub enum PatchAnswer {
     /// A state that a newer Consign knows.
     #[serde(other)]
     Unknown,
+}
+
+impl PatchAnswer {
+    /// Says that they are being built for about `left` more.
+    #[must_use]
+    pub fn building(left: Duration) -> Self {
+        Self::Building { millis: u64::try_from(left.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    /// The patches that can be had now; none while they are being built.
+    #[must_use]
+    pub fn into_set(self) -> Vec<PatchInfo> {
+        if let Self::Ready { set } = self { set } else { Vec::new() }
+    }
 }
 
 /// A patch: from the joined `bases` of the base version to the joined files `targets` of the target version, or to a part of one.

@@ -13,6 +13,9 @@ pub struct UpkeepView {
     pub scrub: ScrubView,
     /// It holds back now, because somebody waits for other work.
     pub holding_back: bool,
+    /// Versions in doubt that are read again, or wait for that.
+    #[serde(default)]
+    pub doubts: u64,
     /// Chunks that are damaged and have not been stored anew.
     pub damaged_chunks: u64,
     /// Versions that cannot be served whole.

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use consign_store::ManifestId;
 use tokio::sync::watch;
@@ -177,7 +178,7 @@ impl Codebases {
         if let Some(reason) = failure {
             entry.failures = entry.failures.saturating_add(1);
             let wait = policy::back_off_millis(entry.failures, self.seed);
-            let next_attempt = now.plus_millis(i64::try_from(wait).unwrap_or(i64::MAX));
+            let next_attempt = now.plus(Duration::from_millis(wait));
             entry.state = CodebaseState::Failed { reason, next_attempt };
         } else {
             entry.failures = 0;

@@ -37,7 +37,7 @@ pub(super) async fn follow(core: Arc<Core>) {
         failures = failures.saturating_add(1);
         let wait = policy::back_off_millis(failures, seed).min(RECONNECT_MILLIS_MAX);
         let now = clock::now();
-        let next_attempt = now.plus_millis(i64::try_from(wait).unwrap_or(i64::MAX));
+        let next_attempt = now.plus(Duration::from_millis(wait));
         tracing::warn!(%error, wait_millis = wait, "no contact with the hub");
         core.link.away(now, error.to_string(), Some(next_attempt));
         tokio::time::sleep(Duration::from_millis(wait)).await;

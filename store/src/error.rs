@@ -83,6 +83,11 @@ impl Error {
             if matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
     }
 
+    /// Says whether the disk could not read.
+    pub(crate) fn is_bad_sector(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()))
+    }
+
     /// Builds [`Error::Damaged`].
     pub fn damaged(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Damaged { what: what.into(), why: why.into() }

@@ -159,13 +159,16 @@ fn sections_over_their_limit() {
 }
 
 #[test]
-fn newer_versions_algorithms_and_required_features() {
+fn other_versions_algorithms_and_required_features() {
     let (base, _, patch) = honest();
     for at in [4, 6, 8] {
         let mut newer = patch.clone();
         newer[at] += 1;
         assert!(matches!(refusal(&newer, &base), Error::TooNew { .. }));
     }
+    let mut older = patch.clone();
+    older[4] -= 1;
+    assert!(matches!(refusal(&older, &base), Error::Damaged { .. }), "nobody is told to upgrade for it");
     let mut optional = patch.clone();
     optional[10] = 1;
     assert!(apply(&optional, &base, &Limits::default()).1.is_ok());

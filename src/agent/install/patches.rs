@@ -110,16 +110,14 @@ impl Content {
             return Ok(Offer::none(why));
         };
         let mut until = clock::now();
-        let tell = |end: Millis| {
+        let tell = |end| {
             until = end;
             show_wait(job, client, end);
         };
         let mut hurries = job.account.hurries();
         let answered = tokio::select! {
             answered = await_answer(client, base, target, patience, tell) => answered,
-            Ok(()) = hurries.changed() => {
-                Ok(PatchAnswer::Building { millis: u64::try_from(until.0 - clock::now().0).unwrap_or(0) })
-            }
+            Ok(()) = hurries.changed() => Ok(PatchAnswer::building(clock::now().until(until))),
         };
         let answer = match answered {
             Ok(answer) => answer,

@@ -157,8 +157,7 @@ pub(super) fn view(
         patches: match &plan.offer.answer {
             PatchAnswer::Ready { set } => PatchesView::Ready { offered: set.len() as u64, taken: plan.offer.take.len() as u64 },
             PatchAnswer::Building { millis } => {
-                let until = clock::now().plus_millis(i64::try_from(*millis).unwrap_or(i64::MAX));
-                PatchesView::Building { until, waits }
+                PatchesView::Building { until: clock::now().plus(Duration::from_millis(*millis)), waits }
             }
             PatchAnswer::None { reason } => PatchesView::None { reason: reason.clone() },
             PatchAnswer::Unknown => {

@@ -177,11 +177,10 @@ impl DataPlane {
     /// Answers with `records` of a version; `what` names them in errors.
     async fn records(&self, manifest: ManifestId, records: WireStream, what: &'static str) -> Result<Response, Response> {
         let access = Arc::clone(&self.access);
-        let broken = Box::new(move || access.doubted(manifest));
+        let broken = move || access.doubted(manifest);
         match timeout(self.limits.turn_wait, Arc::clone(&self.steps).body(records, what, broken)).await {
             Ok(Ok(body)) => Ok(stream_of(RECORDS_TYPE, body)),
             Ok(Err(error)) => {
-                self.access.doubted(manifest);
                 tracing::error!(what, %error, "an answer could not be begun");
                 Err(answer::unreadable().into_response())
             }

@@ -53,7 +53,8 @@ impl AsRef<[u8]> for Made {
 impl Steps {
     /// Makes a body of `records`; `what` names them in errors.
     ///
-    /// A later record that cannot be had fails the body, and with it the connection: a cut answer never looks like a complete one; `broken` is then called.
+    /// A later record that cannot be had fails the body, and with it the connection: a cut answer never looks like a complete one. `broken` is called where a record
+    /// cannot be had.
     ///
     /// # Errors
     /// The first record cannot be had.
@@ -61,9 +62,9 @@ impl Steps {
         self: Arc<Self>,
         records: WireStream,
         what: &'static str,
-        broken: Box<dyn Fn() + Send + Sync>,
+        broken: impl Fn() + Send + 'static,
     ) -> Result<Body> {
-        let (first, records) = self.next(records, what).await?;
+        let (first, records) = self.next(records, what).await.inspect_err(|_| broken())?;
         let Some(first) = first else { return Ok(Body::empty()) };
         if records.is_over() {
             return Ok(Body::from(first));

@@ -26,7 +26,7 @@ use crate::protocol::ranges::RANGES_BYTES_MAX;
 
 pub use cost::{chunks_cost, full_cost};
 pub use manifest::fetch_manifest;
-pub use patches::{ask_patches, await_answer, await_patches, fetch_patch};
+pub use patches::{ask_patches, await_answer, fetch_patch};
 use records::Request;
 
 /// Most ranges in one request: an encoded range has at most ten bytes.

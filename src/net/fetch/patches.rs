@@ -15,7 +15,7 @@ use crate::net::client::Client;
 use crate::net::error::{Error, Result};
 use crate::net::{blocking, clock};
 use crate::protocol::fleet::VERSIONS_PATH;
-use crate::protocol::patches::{PATCHES_MAX, PatchAnswer, PatchInfo, WAIT_MILLIS_MAX};
+use crate::protocol::patches::{PATCHES_MAX, PatchAnswer, WAIT_MILLIS_MAX};
 
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 256 << 10;
@@ -38,25 +38,8 @@ pub async fn ask_patches(client: &Client, base: ManifestId, target: ManifestId, 
     }
 }
 
-/// Returns the patches from version `base` to version `target`, waiting up to `patience` for those that are being built if that is enough;
-/// `tell` learns until when it waits. None if there are none or they take too long: then records are as good.
-///
-/// # Errors
-/// As [`ask_patches`].
-pub async fn await_patches(
-    client: &Client,
-    base: ManifestId,
-    target: ManifestId,
-    patience: Duration,
-    tell: impl FnMut(Millis),
-) -> Result<Vec<PatchInfo>> {
-    match await_answer(client, base, target, patience, tell).await? {
-        PatchAnswer::Ready { set } => Ok(set),
-        _ => Ok(Vec::new()),
-    }
-}
-
-/// As [`await_patches`], and returns how far the server is in the end.
+/// Asks how far the patches from version `base` to version `target` are, waiting up to `patience` for those that are being built if that is enough;
+/// `tell` learns until when it waits. If there are none, or they take too long, records are as good.
 ///
 /// # Errors
 /// As [`ask_patches`].
@@ -67,15 +50,14 @@ pub async fn await_answer(
     patience: Duration,
     mut tell: impl FnMut(Millis),
 ) -> Result<PatchAnswer> {
-    let after = |millis: u64| clock::now().plus_millis(i64::try_from(millis).unwrap_or(i64::MAX));
-    let latest = after(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
-    let mut wait = 0;
+    let latest = clock::now().plus(patience);
+    let mut wait = Duration::ZERO;
     loop {
-        match ask_patches(client, base, target, Duration::from_millis(wait)).await? {
-            PatchAnswer::Building { millis } if after(millis) < latest => {
-                tell(after(millis));
+        match ask_patches(client, base, target, wait).await? {
+            PatchAnswer::Building { millis } if clock::now().plus(Duration::from_millis(millis)) < latest => {
+                tell(clock::now().plus(Duration::from_millis(millis)));
                 // No longer than it should take: then what is late tells so, and is given up where it takes too long.
-                wait = WAIT_MILLIS_MAX.min(millis.max(ASK_MILLIS_MIN));
+                wait = Duration::from_millis(WAIT_MILLIS_MAX.min(millis.max(ASK_MILLIS_MIN)));
             }
             answer => return Ok(answer),
         }

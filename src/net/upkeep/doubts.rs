@@ -1,7 +1,7 @@
 //! Doubts: somebody got something wrong of a version, or an answer could not be made, so what it needs is read again now and not at the next scrub.
 //!
-//! Who doubts is not believed, only a reason to look: what was looked at rests for ten times as long as that took, so that whoever doubts on and on costs
-//! a tenth of what a disk reads at most.
+//! Who doubts is not believed, only a reason to look. A version that was looked at is not looked at again for ten times as long as that took, and where it was
+//! found good nothing is: so whoever doubts on and on costs a tenth of what a disk reads at most.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use crate::net::blocking;
 
 /// Shortest time for which a version that was looked at is not looked at again.
 const REST_MIN: Duration = Duration::from_mins(1);
-/// How many times as long as looking took nothing is looked at where no damage was found, and that version.
+/// How many times as long as looking took that version rests, and everything where it was found good.
 const REST_TIMES: u32 = 10;
 /// Most versions that wait to be looked at, and that are remembered; more doubts are dropped: they come again.
 const WAITING_MAX: usize = 64;
@@ -54,6 +54,12 @@ impl Doubts {
         true
     }
 
+    /// How many versions are looked at or wait for it.
+    pub(super) fn count(&self) -> u64 {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.waiting.len() + usize::from(state.present.is_some())) as u64
+    }
+
     async fn next(&self) -> ManifestId {
         loop {
             {
@@ -88,9 +94,9 @@ impl Upkeep {
             let version = self.doubts.next().await;
             let this = Arc::clone(self);
             // Somebody waits for it: no pauses.
-            let stop = move |_| if this.stopping.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) };
+            let mut stop = move |_| if this.stopping.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) };
             let (store, begun) = (self.store.clone(), Instant::now());
-            let done = blocking::run("reading a version again", move || examine(&store, version, &mut { stop })).await;
+            let done = blocking::run("reading a version again", move || examine(&store, version, &mut stop)).await;
             let took = begun.elapsed();
             self.doubts.looked_at(version, took);
             let damaged = match done.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string())) {
@@ -120,11 +126,14 @@ mod tests {
         let doubts = Doubts::default();
         let version = |number: u8| ManifestId::from(consign_store::FileDigest([number; 32]));
         assert!(doubts.add(version(1)) && !doubts.add(version(1)));
+        assert_eq!(doubts.count(), 1);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(doubts.next()), version(1));
         assert!(!doubts.add(version(1)), "not while it is looked at");
+        assert_eq!(doubts.count(), 1);
         doubts.looked_at(version(1), Duration::from_mins(2));
         assert!(!doubts.add(version(1)), "not again so soon");
+        assert_eq!(doubts.count(), 0);
         let rests = doubts.state.lock().unwrap().seen[&version(1)].duration_since(Instant::now());
         assert!(rests > Duration::from_mins(19), "{rests:?}");
         assert_eq!((2..=255).filter(|number| doubts.add(version(*number))).count(), WAITING_MAX);

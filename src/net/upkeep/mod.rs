@@ -184,6 +184,7 @@ impl Upkeep {
                 last: memory.scrub,
             },
             holding_back: flag(&self.gc_holding_back) || flag(&self.scrub_holding_back),
+            doubts: self.doubts.count(),
             damaged_chunks: self.store.damaged().map_or(0, |chunks| chunks.len() as u64),
             damaged: Vec::new(),
         }

@@ -15,10 +15,10 @@ use consign_store::{FileDigest, ManifestId, Store, delta, fsx};
 use super::version::Job;
 use crate::domain::{CodebaseState, Millis};
 use crate::net::data_plane::leftovers::PATCHES_IN;
-use crate::net::fetch::{await_patches, fetch_patch, full_cost};
+use crate::net::fetch::{ask_patches, await_answer, fetch_patch, full_cost};
 use crate::net::{Client, blocking};
 use crate::policy::{Changed, Offered, Prefer, patch_pays, patience};
-use crate::protocol::patches::PatchInfo;
+use crate::protocol::patches::{PatchAnswer, PatchInfo};
 use crate::site_server::error::Result;
 
 /// Changed bytes from which it is worth a question what records would cost.
@@ -32,10 +32,17 @@ impl Job {
     pub(super) async fn patches(&self, client: &Client, manifest: &Arc<ManifestFile>) -> Result<()> {
         let Some(base) = self.base().await.filter(|base| base.id() != manifest.id()) else { return Ok(()) };
         let pair = (base.id(), manifest.id());
-        let patience = self.patience(client, &base, manifest).await?;
         self.set(CodebaseState::Fetching { done_bytes: 0, total_bytes: self.assigned.info.bytes })?;
         let tell = |until: Millis| tracing::info!(until = until.to_rfc3339(), "waiting for patches that the hub builds");
-        let set = match await_patches(client, pair.0, pair.1, patience, tell).await {
+        let asked = match ask_patches(client, pair.0, pair.1, Duration::ZERO).await {
+            // How long that is worth waiting for costs a look at every file, and a question.
+            Ok(PatchAnswer::Building { .. }) => {
+                let patience = self.patience(client, &base, manifest).await?;
+                await_answer(client, pair.0, pair.1, patience, tell).await
+            }
+            other => other,
+        };
+        let set = match asked.map(PatchAnswer::into_set) {
             Ok(set) => set,
             Err(error) => {
                 tracing::warn!(%error, "no word of patches; fetching records instead");

@@ -21,7 +21,7 @@ const MODELLED_BYTES_MAX: usize = 128 << 10;
 /// looks for them too, takes a quarter longer for the same bytes.
 const ZSTD_LEVEL: i32 = 17;
 const MATCH_BYTES_MIN: u32 = 3;
-/// Covers that it gives at once, and how often before it waits: 1.5 MiB in all.
+/// Covers that a thread which looks for them gives at once, and how often before it waits: 1.5 MiB in all.
 const BATCH_COVERS: usize = 512;
 const BATCHES_MAX: usize = 128;
 /// Shorter stretches between two covers of the same alignment are made part of them.
@@ -100,6 +100,7 @@ fn encode_into(header: &Header, base: &Base<'_>, target: &[u8], sink: &mut dyn F
     })
 }
 
+/// Builds the patch of these `covers`.
 fn encode_covers(
     header: &Header,
     base: &Base<'_>,

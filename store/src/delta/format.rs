@@ -107,6 +107,9 @@ impl Header {
             return Ok(None);
         }
         let (version, algorithm, required) = (u16_at(bytes, 4), bytes[6], u16_at(bytes, 8));
+        if version < PATCH_VERSION {
+            return Err(damaged(&format!("it is of version {version}, by an older Consign")));
+        }
         if version != PATCH_VERSION || algorithm != HASH_BLAKE3 || required != 0 {
             let why = format!("version {version}, hash algorithm {algorithm}, required features {required:#x}");
             return Err(Error::TooNew { what: "the patch".into(), why });

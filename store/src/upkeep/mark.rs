@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::gc::Live;
-use super::scrub::is_bad_sector;
 use crate::chunk::ChunkKind;
 use crate::error::{Error, Result};
 use crate::fsx;
@@ -59,7 +58,7 @@ impl Marks {
     pub(super) fn as_far_as_known(store: &Store, version: ManifestId, pace: Pace<'_>) -> Result<Self> {
         let mut marks = Self::new(store);
         match marks.version(store, version, Want::Part, pace) {
-            Err(error) if is_bad_sector(&error) => {}
+            Err(error) if error.is_bad_sector() => {}
             other => other.or_else(absent)?,
         }
         Ok(marks)

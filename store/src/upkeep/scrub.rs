@@ -110,11 +110,6 @@ struct Scrub<'a> {
     keeps_place: bool,
 }
 
-/// Says whether the disk could not read.
-pub(super) fn is_bad_sector(error: &Error) -> bool {
-    matches!(error, Error::Io { source, .. } if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()))
-}
-
 impl Scrub<'_> {
     /// Enters the damage found in `pack`, then keeps the place at which the next scrub begins.
     fn keep(&mut self, pack: &Pack, next: (u32, u64)) -> Result<()> {
@@ -135,7 +130,7 @@ impl Scrub<'_> {
             let found = match pack.find_next(at..end) {
                 // A sealing changed the name of the file, or a collection took it away: that one is read under its new name, if at all.
                 Err(Error::Io { .. }) if self.is_gone(pack) => return Ok(()),
-                Err(error) if is_bad_sector(&error) => {
+                Err(error) if error.is_bad_sector() => {
                     let next = end.min(at + SECTOR_BYTES);
                     self.bad.push(at..next);
                     at = next;
@@ -151,7 +146,7 @@ impl Scrub<'_> {
                 match self.record(pack, &found) {
                     Ok(()) => self.report.records += 1,
                     Err(Error::Io { .. }) if self.is_gone(pack) => return Ok(()),
-                    Err(error) if matches!(error, Error::Damaged { .. }) || is_bad_sector(&error) => bad.end = at,
+                    Err(error) if matches!(error, Error::Damaged { .. }) || error.is_bad_sector() => bad.end = at,
                     Err(error) => return Err(error),
                 }
             }

@@ -73,8 +73,8 @@ impl Building {
     /// at once, for ever.
     fn answer(&self) -> PatchAnswer {
         let now = clock::now();
-        let left = if now < self.until { self.until.0 - now.0 } else { (now.0 - self.begun.0).max(1) };
-        PatchAnswer::Building { millis: u64::try_from(left).unwrap_or(0) }
+        let left = now.until(self.until);
+        PatchAnswer::building(if left.is_zero() { self.begun.until(now).max(Duration::from_millis(1)) } else { left })
     }
 }
 
@@ -186,7 +186,7 @@ impl Patches {
         let small = work_bytes <= SMALL_BYTES_MAX;
         let before = building.values().filter(|before| before.small == small);
         let start = before.map(|before| before.until).fold(now, Millis::max);
-        let until = start.plus_millis(i64::try_from(millis).unwrap_or(i64::MAX));
+        let until = start.plus(Duration::from_millis(millis));
         let (end, ended) = watch::channel(());
         let begun = Building { begun: now, small, until, ended };
         building.insert(pair, begun.clone());

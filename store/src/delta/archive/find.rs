@@ -102,12 +102,11 @@ pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
 }
 
 /// The next place that looks like a header, from `at` on.
-fn next_header(content: &[u8], at: usize) -> Option<usize> {
-    let is_header = |at: &usize| {
-        let here = &content[*at..];
+fn next_header(content: &[u8], mut at: usize) -> Option<usize> {
+    let is_header = |place: &usize| {
+        let here = &content[*place..];
         here.starts_with(b"PK\x03\x04") || here.starts_with(MSZIP) || here.starts_with(&[0x1f, 0x8b, 8])
     };
-    let mut at = at;
     // Most content has none for long: whole blocks are looked at without a branch for each byte.
     while let Some(block) = content.get(at..at + BLOCK_BYTES + 1) {
         if may_hold_header(block)

@@ -151,6 +151,16 @@ fn streams_are_found_whatever_the_headers_say() {
     assert_eq!(found(&gzip), [(start, packed.len())]);
 }
 
+/// Content is looked at in blocks, and a header may lie across two.
+#[test]
+fn streams_are_found_wherever_they_begin() {
+    let archive = member("x", 0, 8, 5, &deflate(USUAL, &text(5000, "a")));
+    for before in 0..600 {
+        let content = [&vec![b'P'; before][..], &archive, b"behind"].concat();
+        assert_eq!(streams(&content).iter().map(|stream| stream.start).collect::<Vec<_>>(), [before + 31], "{before}");
+    }
+}
+
 /// A cabinet's blocks are found by their headers alone, which must tell what is there.
 #[test]
 fn blocks_of_cabinets() {

@@ -63,7 +63,7 @@ struct Builder<'a> {
     known: HashSet<u64>,
     out: &'a Path,
     views: Views,
-    /// Patches that are built at once, at most.
+    /// Groups that are built at once, and patches of one, at most.
     threads: usize,
     room: Room,
     /// By group, and number in it.

@@ -150,28 +150,30 @@ pub fn changed_bytes(base: &ManifestFile, target: &ManifestFile) -> Result<u64> 
 /// # Errors
 /// The store lacks content or it is damaged, I/O.
 pub fn work_bytes(store: &Store, base: &ManifestFile, target: &ManifestFile) -> Result<u64> {
+    let version = Version { store, manifest: target };
     let (mut sum, mut looks_left) = (0_u64, ARCHIVES_MAX);
     for number in new_files(base, target, &Pairs::of(base, target))? {
-        let Some((len, ..)) = target.file_of(number) else { continue };
-        let mut weight = 1;
-        if len >= ARCHIVE_BYTES_MIN && looks_left > 0 {
-            looks_left -= 1;
-            let mut front = Vec::new();
-            let first = Version { store, manifest: target }.read(number, &(0..len), &mut |bytes| {
-                front.extend_from_slice(bytes);
-                Err(Error::Cancelled)
-            });
-            match first {
-                Err(Error::Cancelled) | Ok(()) => {}
-                Err(error) => return Err(error),
-            }
-            if begins_as_archive(&front) {
-                weight = ARCHIVE_WEIGHT;
-            }
-        }
+        let len = version.len(number);
+        let looked_at = len >= ARCHIVE_BYTES_MIN && looks_left > 0;
+        looks_left -= usize::from(looked_at);
+        let weight = if looked_at && is_archive(version, number)? { ARCHIVE_WEIGHT } else { 1 };
         sum = sum.saturating_add(len.saturating_mul(weight));
     }
     Ok(sum)
+}
+
+/// Says whether the file `entry` begins as an archive does.
+fn is_archive(version: Version<'_>, entry: u32) -> Result<bool> {
+    let mut is_archive = false;
+    let first = version.read(entry, &(0..version.len(entry)), &mut |bytes| {
+        is_archive = begins_as_archive(bytes);
+        // No more than the first chunk.
+        Err(Error::Cancelled)
+    });
+    match first {
+        Ok(()) | Err(Error::Cancelled) => Ok(is_archive),
+        Err(error) => Err(error),
+    }
 }
 
 /// The first eight bytes of the digest of each file.

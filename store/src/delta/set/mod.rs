@@ -57,9 +57,9 @@ pub struct BuiltPatch {
 /// Builds the patches from version `base` to version `target` of `store` into the folder `out`, each in a file named by the hexadecimal
 /// digits of its digest; a group or part whose patch would not be smaller than its records is left out.
 ///
-/// Several are built at once, each by up to two threads. The same versions give the same bytes, but of archives crafted to be at the limit of what folding
-/// them may cost. Needs at most 512 MiB of memory whatever their
-/// sizes; contents are put down in files without names in `out`, at most 3 GiB at once.
+/// Several are built at once, each by up to two threads. The same versions give the same bytes, but of archives crafted to be at the limit of what
+/// folding them may cost. Needs at most 512 MiB of memory whatever their sizes; contents are put down in files without names in `out`, at most
+/// 3 GiB at once.
 ///
 /// # Errors
 /// The store lacks content or it is damaged; I/O on `out`.
