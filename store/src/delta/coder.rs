@@ -36,6 +36,22 @@ impl Encoder {
         Self { low: 0, high: u64::MAX, out: Vec::new(), decisions: 0 }
     }
 
+    /// Where the encoder is; see [`Encoder::back_to`].
+    pub(super) fn mark(&self) -> Mark {
+        Mark { low: self.low, high: self.high, len: self.out.len(), decisions: self.decisions }
+    }
+
+    /// Forgets what was written since `mark`; the models must, too.
+    pub(super) fn back_to(&mut self, mark: &Mark) {
+        self.out.truncate(mark.len);
+        (self.low, self.high, self.decisions) = (mark.low, mark.high, mark.decisions);
+    }
+
+    /// Bytes of the section so far.
+    pub(super) fn len(&self) -> usize {
+        self.out.len()
+    }
+
     /// Ends the section: the fewest bytes that, followed by zeros without end, decode to what was written.
     pub(super) fn finish(mut self) -> Vec<u8> {
         if self.low > 0 {
@@ -47,6 +63,15 @@ impl Encoder {
         }
         self.out
     }
+}
+
+/// A place to go back to.
+#[derive(Debug)]
+pub(super) struct Mark {
+    low: u64,
+    high: u64,
+    len: usize,
+    decisions: u64,
 }
 
 impl Coder for Encoder {

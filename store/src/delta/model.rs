@@ -274,7 +274,7 @@ impl<const N: usize> ByteModel<N> {
 }
 
 /// Codes numbers: their length in bits, then the bits below the highest, the upper ones learnt.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct NumberModel {
     lengths: Vec<[Slot; 128]>,
     tops: Vec<[Slot; 8]>,

@@ -9,7 +9,7 @@ use super::super::format::{BaseRef, Limits, damaged};
 use super::folder::Folder;
 use super::lists::{read_bases, read_targets};
 use super::unfolded::Base;
-use super::{DEPTH_MAX, FIXED_BYTES, LISTS_BYTES_MAX, MAGIC};
+use super::{CHOICES_BYTES_MAX, DEPTH_MAX, FIXED_BYTES, LISTS_BYTES_MAX, MAGIC};
 use crate::chunk::fields::{check_start, len_at, u64_at};
 use crate::error::{Error, Result};
 
@@ -64,10 +64,11 @@ fn apply_nested(
     let mut lists = lists.as_slice();
     let unfolded = Base::inflate(&read_bases(&mut lists)?, base, base_len, scratch()?)?;
     let targets = read_targets(&mut lists, &unfolded.streams)?;
-    if !lists.is_empty() {
-        return Err(damaged("its lists of streams go on behind their end"));
+    if lists.len() > CHOICES_BYTES_MAX {
+        let limit = format!("{CHOICES_BYTES_MAX} bytes");
+        return Err(Error::Limit { what: "the choices that the patch tells".into(), limit });
     }
-    let mut folder = Folder::new(targets, target_len, &unfolded, sink)?;
+    let mut folder = Folder::new(targets, lists, target_len, &unfolded, sink)?;
     apply_nested(patch, limits, (&unfolded, unfolded.len()), scratch, &mut |bytes| folder.push(bytes), depth)?;
     folder.finish()
 }

@@ -9,6 +9,7 @@ use super::find::{Stream, Streams, zip_header_len};
 use super::guess::Guesser;
 use super::inflate::Inflater;
 use super::lists::{BaseStream, Made, TargetStream, write_bases, write_targets};
+use super::record::Recorder;
 use super::{DEPTH_MAX, FIXED_BYTES, LISTS_BYTES_MAX, MAGIC};
 use crate::chunk::fields::put_start;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ const ZSTD_LEVEL: i32 = 19;
 /// What applying a patch takes, besides copying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ApplyCost {
-    /// Decisions that are decoded.
+    /// Decisions that are decoded, and as many as take as long as going through the streams of compressors that are not known.
     pub decisions: u64,
     /// Plain bytes that are compressed, where the patch sees through archives.
     pub folded_bytes: u64,
@@ -65,6 +66,9 @@ struct Unfolding {
     /// With whether they are patched.
     bases: Vec<(Stream, bool)>,
     targets: Vec<(Stream, Made)>,
+    /// What the compressors of those chose that are replayed, and what replaying them takes, in decisions.
+    choices: Vec<u8>,
+    replaying: u64,
 }
 
 impl Unfolding {
@@ -82,7 +86,7 @@ impl Unfolding {
             kept_or_patched.push((stream, !wanted.contains(&digest)));
             known.entry(digest).or_insert(at);
         }
-        let mut guesser = Guesser::default();
+        let (mut guesser, mut recorder) = (Guesser::default(), Recorder::default());
         let mut plain = Vec::new();
         let mut made = |stream: &Stream| {
             if let Some(at) = known.get(&digest(*stream, target)) {
@@ -91,12 +95,14 @@ impl Unfolding {
             plain.clear();
             plain.reserve_exact(stream.plain);
             unfold(*stream, target, &mut |bytes| plain.extend_from_slice(bytes));
-            let style = guesser.style_of(&plain, stream.bytes(target))?;
-            Some(Made::Folded { plain: plain.len() as u64, style })
+            let (packed, len) = (stream.bytes(target), plain.len() as u64);
+            let style = guesser.style_of(&plain, packed).map(|style| Made::Folded { plain: len, style });
+            style.or_else(|| recorder.record(&plain, packed).map(|habit| Made::Replayed { plain: len, habit }))
         };
         let targets: Vec<_> = targets.into_iter().filter_map(|stream| Some((stream, made(&stream)?))).collect();
-        let useful = targets.iter().any(|(_, made)| matches!(made, Made::Folded { .. }));
-        useful.then_some(Self { bases: kept_or_patched, targets })
+        let useful = targets.iter().any(|(_, made)| made.plain().is_some());
+        let replaying = recorder.decisions();
+        useful.then(|| Self { bases: kept_or_patched, targets, choices: recorder.finish(), replaying })
     }
 
     fn encode(self, base: &[u8], target: &[u8], depth: usize, views: &Views, sink: PatchSink<'_>) -> Result<ApplyCost> {
@@ -119,12 +125,12 @@ impl Unfolding {
         sink(&out)?;
         let (base_view, target_view) = both(target.len(), || self.base_view(base, views), || self.target_view(target, views));
         let (base_view, target_view) = (base_view?, target_view?);
-        let plain = self.targets.iter().map(|(_, made)| if let Made::Folded { plain, .. } = made { *plain } else { 0 });
-        let folded_bytes: u64 = plain.sum();
+        let folded = self.targets.iter().map(|(_, made)| if let Made::Folded { plain, .. } = made { *plain } else { 0 });
+        let (folded_bytes, replaying) = (folded.sum::<u64>(), self.replaying);
         drop(self);
         let found = if depth > 0 { Streams::of(&base_view, &target_view) } else { Streams::default() };
         let inner = encode_nested(&Base::of(&base_view), &target_view, found, depth, views, sink)?;
-        Ok(ApplyCost { folded_bytes: folded_bytes + inner.folded_bytes, ..inner })
+        Ok(ApplyCost { decisions: inner.decisions + replaying, folded_bytes: inner.folded_bytes + folded_bytes })
     }
 
     fn lists(&self, base: &[u8]) -> Vec<u8> {
@@ -142,6 +148,7 @@ impl Unfolding {
         });
         let mut lists = write_bases(&off.zip(&bases).map(|(off, base)| (off, base.patched)).collect::<Vec<_>>());
         lists.extend(write_targets(&targets, &bases));
+        lists.extend(&self.choices);
         lists
     }
 
@@ -166,7 +173,7 @@ impl Unfolding {
         let mut at = 0;
         for (stream, made) in &self.targets {
             view.push(&target[at..stream.start])?;
-            if matches!(made, Made::Folded { .. }) {
+            if made.plain().is_some() {
                 unfold_into(*stream, target, &mut view)?;
             }
             at = stream.start + stream.packed;

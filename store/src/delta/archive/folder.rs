@@ -1,7 +1,8 @@
 //! Folding the target of a receiver again.
 
+use super::super::coder::Decoder;
 use super::super::format::damaged;
-use super::deflate::Deflater;
+use super::deflate::{Choices, Deflater, Replay};
 use super::lists::{Made, TargetStream};
 use super::unfolded::{Base, Place};
 use super::work::{LOOKS_PER_BYTE_MAX, Work};
@@ -30,34 +31,52 @@ pub(super) struct Folder<'a> {
     /// Bytes to come before the next stream, or behind the last.
     gap: u64,
     present: Option<Folding>,
+    /// What compressors chose: learnt, and to be read.
+    choices: Choices,
+    told: Decoder<'a>,
     work: Work,
     out: Out<'a>,
 }
 
 /// A stream that is being folded.
 struct Folding {
-    deflater: Deflater,
+    way: Way,
     plain: u64,
     left: u64,
 }
 
+enum Way {
+    Style(Box<Deflater>),
+    Told(Box<Replay>),
+}
+
+impl Way {
+    fn looks(&self) -> u64 {
+        match self {
+            Self::Style(deflater) => deflater.looks(),
+            Self::Told(replay) => replay.looks(),
+        }
+    }
+}
+
 impl<'a> Folder<'a> {
-    /// Folds `targets` into a target of `target_len` bytes.
+    /// Folds `targets` into a target of `target_len` bytes, where `choices` tell what compressors chose.
     pub(super) fn new(
         targets: Vec<TargetStream>,
+        choices: &'a [u8],
         target_len: u64,
         base: &'a Base<'a>,
         sink: &'a mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<Self> {
-        let plain_of = |target: &TargetStream| if let Made::Folded { plain, .. } = target.made { plain } else { 0 };
-        let plain = targets.iter().map(plain_of).try_fold(0, u64::checked_add);
+        let plain = targets.iter().filter_map(|target| target.made.plain()).try_fold(0, u64::checked_add);
         if plain.is_none_or(|plain| plain > PLAIN_BYTES_MAX as u64) {
             let limit = format!("{PLAIN_BYTES_MAX} bytes");
             return Err(Error::Limit { what: "the inflated content of the patch's target".into(), limit });
         }
         let out = Out { left: target_len, sink };
-        let mut folder =
-            Self { base, targets: targets.into_iter(), next: None, gap: 0, present: None, work: Work::default(), out };
+        let (choices, told) = (Choices::default(), Decoder::new(choices));
+        let (targets, work) = (targets.into_iter(), Work::default());
+        let mut folder = Self { base, targets, next: None, gap: 0, present: None, choices, told, work, out };
         folder.advance();
         Ok(folder)
     }
@@ -80,8 +99,12 @@ impl<'a> Folder<'a> {
                 }
                 Some(folding) => {
                     folding.left -= now as u64;
-                    folding.deflater.push(front, &mut |bytes: &[u8]| self.out.give(bytes))?;
-                    if !self.work.allows(folding.plain, folding.deflater.looks(), LOOKS_PER_BYTE_MAX) {
+                    let mut give = |bytes: &[u8]| self.out.give(bytes);
+                    match &mut folding.way {
+                        Way::Style(deflater) => deflater.push(front, &mut give)?,
+                        Way::Told(replay) => replay.push(front, (&mut self.choices, &mut self.told), &mut || None, &mut give)?,
+                    }
+                    if !self.work.allows(folding.plain, folding.way.looks(), LOOKS_PER_BYTE_MAX) {
                         return Err(Error::Limit {
                             what: "the work of compressing what the patch makes".into(),
                             limit: format!("{LOOKS_PER_BYTE_MAX} looks a byte"),
@@ -111,9 +134,13 @@ impl<'a> Folder<'a> {
     fn turn(&mut self) -> Result<()> {
         loop {
             match self.present.take() {
-                Some(Folding { deflater, left: 0, plain }) => {
-                    self.work.add(plain, deflater.looks());
-                    deflater.finish(&mut |bytes: &[u8]| self.out.give(bytes))?;
+                Some(Folding { way, left: 0, plain }) => {
+                    self.work.add(plain, way.looks());
+                    let mut give = |bytes: &[u8]| self.out.give(bytes);
+                    match way {
+                        Way::Style(deflater) => deflater.finish(&mut give)?,
+                        Way::Told(replay) => replay.finish((&mut self.choices, &mut self.told), &mut || None, &mut give)?,
+                    }
                     self.advance();
                 }
                 Some(folding) => {
@@ -124,7 +151,12 @@ impl<'a> Folder<'a> {
                 None => match self.next.take() {
                     None => return Ok(()),
                     Some(Made::Folded { plain, style }) => {
-                        self.present = Some(Folding { deflater: Deflater::new(style, fold_threads()), plain, left: plain });
+                        let way = Way::Style(Box::new(Deflater::new(style, fold_threads())));
+                        self.present = Some(Folding { way, plain, left: plain });
+                    }
+                    Some(Made::Replayed { plain, habit }) => {
+                        let way = Way::Told(Box::new(Replay::new(habit)));
+                        self.present = Some(Folding { way, plain, left: plain });
                     }
                     Some(Made::Kept(at)) => {
                         self.copy(self.base.places[at])?;

@@ -2,13 +2,15 @@
 
 use super::super::format::damaged;
 use super::STREAMS_MAX;
-use super::deflate::Style;
+use super::deflate::{Habit, Style};
 use crate::error::{Error, Result};
 
 /// Streams ahead among which one of the same length is looked for.
 const NEAR: usize = 64;
 /// In place of a style: the stream is kept.
 const KEPT: u8 = 255;
+/// In place of a style: the first habit of those whose choices are told.
+const REPLAYED: u8 = 171;
 
 /// How a stream of the target is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,22 @@ pub(super) enum Made {
         plain: u64,
         style: Style,
     },
+    /// Plain bytes are compressed as the choices behind the lists say.
+    Replayed {
+        /// How many.
+        plain: u64,
+        habit: Habit,
+    },
+}
+
+impl Made {
+    /// Plain bytes that are compressed.
+    pub(super) fn plain(self) -> Option<u64> {
+        match self {
+            Self::Kept(_) => None,
+            Self::Folded { plain, .. } | Self::Replayed { plain, .. } => Some(plain),
+        }
+    }
 }
 
 /// A stream of the target.
@@ -69,6 +87,7 @@ pub(super) fn write_targets(targets: &[TargetStream], bases: &[BaseStream]) -> V
         let (at, plain, style) = match target.made {
             Made::Kept(at) => (at, None, KEPT),
             Made::Folded { plain, style } => (probable(bases, next, plain), Some(plain), style.code()),
+            Made::Replayed { plain, habit } => (probable(bases, next, plain), Some(plain), REPLAYED + habit.code()),
         };
         let base = Beside::of(bases, at);
         put(&mut steps, zigzag((at as u64).wrapping_sub(next as u64)));
@@ -105,9 +124,10 @@ pub(super) fn read_targets(list: &mut &[u8], bases: &[BaseStream]) -> Result<Vec
             }
             Made::Kept(place)
         } else {
-            let why = || format!("a stream compressed in way {code}");
-            let style = Style::of_code(code).ok_or_else(|| Error::TooNew { what: "the patch".into(), why: why() })?;
-            Made::Folded { plain: base.plain.wrapping_add(unzigzag(take(list)?)), style }
+            let plain = base.plain.wrapping_add(unzigzag(take(list)?));
+            let habit = code.checked_sub(REPLAYED).and_then(Habit::of_code).map(|habit| Made::Replayed { plain, habit });
+            let made = habit.or_else(|| Style::of_code(code).map(|style| Made::Folded { plain, style }));
+            made.ok_or_else(|| Error::TooNew { what: "the patch".into(), why: format!("a stream compressed in way {code}") })?
         };
         targets.push(TargetStream { gap: base.gap.wrapping_add(unzigzag(gaps[index])), made });
         next = at.wrapping_add(1);

@@ -1,8 +1,8 @@
 //! Patches that see through deflate: most packages are archives, and of a changed archive hardly a compressed byte stays.
 //!
 //! Bases and target are *unfolded*: deflate streams that differ are inflated, the plain contents are patched, and the target's streams are
-//! folded again, bit for bit. A stream that cannot be folded again stays as it is. A receiver needs no idea of archives: the patch says
-//! where the streams are (docs/formats.md).
+//! folded again, bit for bit. Of a stream that no compressor known here makes, the patch tells what its compressor chose; one where that costs too much
+//! stays as it is. A receiver needs no idea of archives: the patch says where the streams are (docs/formats.md).
 
 mod apply;
 mod build;
@@ -12,6 +12,7 @@ mod folder;
 mod guess;
 mod inflate;
 mod lists;
+mod record;
 mod unfolded;
 mod work;
 
@@ -31,6 +32,9 @@ const STREAMS_MAX: usize = 1 << 18;
 const PLAIN_STEP_BYTES: usize = 64 << 10;
 /// Longest lists of streams, bytes.
 const LISTS_BYTES_MAX: usize = 8 << 20;
+
+/// Most bytes of what compressors chose; part of the lists.
+const CHOICES_BYTES_MAX: usize = 4 << 20;
 
 const MAGIC: [u8; 4] = *b"CNDU";
 /// Bytes before the lists.

@@ -22,6 +22,16 @@ impl Work {
         self.looks.saturating_add(looks) <= allowed
     }
 
+    /// Plain bytes of all streams.
+    pub(super) fn plain(self) -> u64 {
+        self.plain
+    }
+
+    /// Looks of all streams.
+    pub(super) fn looks(self) -> u64 {
+        self.looks
+    }
+
     /// Adds a stream, with its looks before its end.
     pub(super) fn add(&mut self, plain: u64, looks: u64) {
         self.plain += plain;

@@ -11,6 +11,8 @@ use super::tables::{
 const LENGTH_CODE_BITS_MAX: usize = 7;
 /// Longest stored block, bytes.
 const STORED_BYTES_MAX: usize = 65_535;
+/// Symbols that a block has room for from the beginning.
+const SYMBOLS_SPARE: usize = 1 << 15;
 /// Symbols after which gzip thinks about ending a block early.
 const EARLY_SYMBOLS: usize = 4096;
 /// Code length symbols that repeat: the last length 3 to 6 times, zero 3 to 10 times, zero 11 to 138 times.
@@ -41,6 +43,11 @@ impl Symbol {
         self.distance > 0
     }
 
+    /// How far back a match is.
+    pub(super) fn back(self) -> usize {
+        usize::from(self.distance)
+    }
+
     /// Plain bytes that it stands for.
     pub(super) fn len(self) -> usize {
         if self.is_match() { usize::from(self.value) + MATCH_MIN } else { 1 }
@@ -61,7 +68,7 @@ pub(super) struct Block {
 impl Block {
     /// Makes a block that is full with `full` symbols, or `early` where gzip thinks that it pays.
     pub(super) fn new(full: usize, early: bool) -> Self {
-        let symbols = Vec::with_capacity(full);
+        let symbols = Vec::with_capacity(full.min(SYMBOLS_SPARE));
         let mut block = Self { symbols, full, early, literals: [0; LITERALS], distances: [0; DISTANCES] };
         block.literals[BLOCK_END] = 1;
         block
@@ -94,36 +101,54 @@ impl Block {
 
     /// Writes the block and begins the next; `plain` is what it stands for.
     pub(super) fn write(&mut self, plain: &[u8], last: bool, bits: &mut Bits) {
-        let literals = Code::of_frequencies(&self.literals, CODE_BITS_MAX);
-        let distances = Code::of_frequencies(&self.distances, CODE_BITS_MAX);
-        let lens = Lengths::of(&literals, &distances);
-        let own = (3 + lens.bits() + self.bits_by(&literals.lens, &distances.lens)).div_ceil(8);
+        let own = self.own_codes();
+        let own_bytes = (3 + own.lens.bits() + self.bits_by(&own.literals.lens, &own.distances.lens)).div_ceil(8);
         let fixed_lens: Vec<u8> = (0..LITERALS + 2).map(fixed_len).collect();
-        let fixed = (3 + self.bits_by(&fixed_lens, &[5; DISTANCES])).div_ceil(8);
-        let last = u32::from(last);
-        if plain.len() + 4 <= own.min(fixed) && plain.len() <= STORED_BYTES_MAX {
-            bits.put(last, 3);
-            bits.align();
-            let len = plain.len() as u16;
-            bits.bytes.extend_from_slice(&len.to_le_bytes());
-            bits.bytes.extend_from_slice(&(!len).to_le_bytes());
-            bits.bytes.extend_from_slice(plain);
-        } else if fixed <= own {
-            bits.put(2 + last, 3);
-            let distances = Code::of_lens(vec![5; DISTANCES], DISTANCES - 1);
-            self.write_symbols(&Code::of_lens(fixed_lens, LITERALS + 1), &distances, bits);
+        let fixed_bytes = (3 + self.bits_by(&fixed_lens, &[5; DISTANCES])).div_ceil(8);
+        if plain.len() + 4 <= own_bytes.min(fixed_bytes) && plain.len() <= STORED_BYTES_MAX {
+            self.write_as(&Form::Stored, plain, last, bits);
+        } else if fixed_bytes <= own_bytes {
+            self.write_as(&Form::Fixed, plain, last, bits);
         } else {
-            bits.put(4 + last, 3);
-            lens.write(literals.last + 1, distances.last + 1, bits);
-            self.write_symbols(&literals, &distances, bits);
+            self.write_as(&Form::Own(own), plain, last, bits);
         }
-        if last == 1 {
+    }
+
+    /// Writes the block in a form and begins the next; `plain`, what it stands for, counts only where it is stored.
+    pub(super) fn write_as(&mut self, form: &Form, plain: &[u8], last: bool, bits: &mut Bits) {
+        bits.put(u32::from(last) | form.code() << 1, 3);
+        match form {
+            Form::Stored => {
+                bits.align();
+                let len = plain.len() as u16;
+                bits.bytes.extend_from_slice(&len.to_le_bytes());
+                bits.bytes.extend_from_slice(&(!len).to_le_bytes());
+                bits.bytes.extend_from_slice(plain);
+            }
+            Form::Fixed => {
+                let distances = Code::of_lens(vec![5; DISTANCES], DISTANCES - 1);
+                self.write_symbols(&Code::of_lens((0..LITERALS + 2).map(fixed_len).collect(), LITERALS + 1), &distances, bits);
+            }
+            Form::Own(own) => {
+                own.lens.write(own.literals.last + 1, own.distances.last + 1, bits);
+                self.write_symbols(&own.literals, &own.distances, bits);
+            }
+        }
+        if last {
             bits.align();
         }
         self.symbols.clear();
         self.literals = [0; LITERALS];
         self.literals[BLOCK_END] = 1;
         self.distances = [0; DISTANCES];
+    }
+
+    /// The codes that zlib would make for the block.
+    pub(super) fn own_codes(&self) -> Own {
+        let literals = Code::of_frequencies(&self.literals, CODE_BITS_MAX);
+        let distances = Code::of_frequencies(&self.distances, CODE_BITS_MAX);
+        let lens = Lengths::of(&literals, &distances);
+        Own { literals, distances, lens }
     }
 
     /// Bits of all symbols with codes of the given lengths.
@@ -157,13 +182,43 @@ impl Block {
     }
 }
 
+/// How a block is written.
+#[derive(Debug, Clone)]
+pub(super) enum Form {
+    /// As it is.
+    Stored,
+    /// By the codes that every compressor knows.
+    Fixed,
+    /// By codes of its own.
+    Own(Own),
+}
+
+impl Form {
+    fn code(&self) -> u32 {
+        match self {
+            Self::Stored => 0,
+            Self::Fixed => 1,
+            Self::Own(_) => 2,
+        }
+    }
+}
+
+/// A block's own codes.
+#[derive(Debug, Clone)]
+pub(super) struct Own {
+    pub(super) literals: Code,
+    pub(super) distances: Code,
+    pub(super) lens: Lengths,
+}
+
 /// The lengths of both codes, run by run, and the code for them.
-struct Lengths {
+#[derive(Debug, Clone)]
+pub(super) struct Lengths {
     /// Symbol, and what its extra bits say.
-    runs: Vec<(usize, u32)>,
-    code: Code,
+    pub(super) runs: Vec<(usize, u32)>,
+    pub(super) code: Code,
     /// Code lengths that are written.
-    written: usize,
+    pub(super) written: usize,
 }
 
 impl Lengths {
@@ -171,13 +226,19 @@ impl Lengths {
         let mut runs = Vec::new();
         push_runs(&literals.lens[..=literals.last], &mut runs);
         push_runs(&distances.lens[..=distances.last], &mut runs);
+        let (code, written) = Self::code_of(&runs);
+        Self { runs, code, written }
+    }
+
+    /// The code that zlib would make for `runs`, and how many of its lengths it would write.
+    pub(super) fn code_of(runs: &[(usize, u32)]) -> (Code, usize) {
         let mut frequencies = [0; LENGTHS];
-        for (symbol, _) in &runs {
+        for (symbol, _) in runs {
             frequencies[*symbol] += 1;
         }
         let code = Code::of_frequencies(&frequencies, LENGTH_CODE_BITS_MAX);
         let written = (4..=LENGTHS).rev().find(|&count| count == 4 || code.lens[LENGTH_CODE_ORDER[count - 1]] > 0);
-        Self { runs, code, written: written.unwrap_or(4) }
+        (code, written.unwrap_or(4))
     }
 
     fn bits(&self) -> usize {
@@ -197,6 +258,36 @@ impl Lengths {
             bits.put(extra, u32::from(LENGTH_CODE_EXTRA[symbol]));
         }
     }
+}
+
+/// How many lengths a run stands for.
+pub(super) fn run_len((symbol, extra): (usize, u32)) -> usize {
+    match symbol {
+        REPEAT | ZEROS => 3 + extra as usize,
+        MANY_ZEROS => 11 + extra as usize,
+        _ => 1,
+    }
+}
+
+/// The code that `runs`, from the first literal's length on, stand for together, of `literals` and `distances` lengths; `None` if there is none.
+pub(super) fn codes_of(runs: &[(usize, u32)], literals: usize, distances: usize) -> Option<(Code, Code)> {
+    let mut lens: Vec<u8> = Vec::with_capacity(LITERALS + DISTANCES);
+    for &run in runs {
+        let len = match run.0 {
+            REPEAT => *lens.last()?,
+            ZEROS | MANY_ZEROS => 0,
+            len => len as u8,
+        };
+        lens.resize(lens.len() + run_len(run), len);
+    }
+    if lens.len() != literals + distances || literals > LITERALS || distances > DISTANCES || distances == 0 {
+        return None;
+    }
+    let mut distance_lens = lens.split_off(literals);
+    lens.resize(LITERALS, 0);
+    distance_lens.resize(DISTANCES, 0);
+    let fits = Code::fits(&lens) && Code::fits(&distance_lens);
+    fits.then(|| (Code::of_lens(lens, literals - 1), Code::of_lens(distance_lens, distances - 1)))
 }
 
 /// Splits code lengths into runs: longest first, seven at once after a new length.

@@ -10,11 +10,17 @@ const NODES_MAX: usize = 2 * super::tables::LITERALS - 1;
 pub(super) struct Code {
     pub(super) lens: Vec<u8>,
     pub(super) codes: Vec<u16>,
-    /// The last symbol that has a code.
+    /// The last symbol whose length is written: as a rule the last that has a code.
     pub(super) last: usize,
 }
 
 impl Code {
+    /// Says whether codes of these lengths can be told apart.
+    pub(super) fn fits(lens: &[u8]) -> bool {
+        let used: u32 = lens.iter().filter(|&&len| len > 0).map(|&len| 1 << (CODE_BITS_MAX - usize::from(len))).sum();
+        used <= 1 << CODE_BITS_MAX
+    }
+
     /// Numbers the codes of the given lengths.
     pub(super) fn of_lens(lens: Vec<u8>, last: usize) -> Self {
         let mut next = [0_u16; CODE_BITS_MAX + 2];

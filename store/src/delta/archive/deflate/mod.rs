@@ -5,12 +5,19 @@
 
 mod bits;
 mod block;
+mod choices;
 mod crew;
 mod huffman;
 mod parser;
 mod plain;
+mod read;
+mod replay;
 mod strings;
 mod tables;
+
+pub(super) use choices::Choices;
+pub(super) use read::Reader;
+pub(super) use replay::{Habit, Replay};
 
 use bits::Bits;
 use block::{Block, Symbol};

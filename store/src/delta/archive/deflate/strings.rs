@@ -100,6 +100,11 @@ impl Strings {
         newest
     }
 
+    /// The newest place with the same hash as `at`, which is the newest that was inserted or the one before it.
+    pub(super) fn before(&self, at: usize) -> usize {
+        self.threes.older(at)
+    }
+
     /// Finds a longer match than `than`, 2 at least, at `at`, which was inserted behind `head`, the newest place first; gives its length and
     /// place, or `than` and no place. A match of three bytes that is farther than `short_back_max` is none.
     pub(super) fn longest(

@@ -52,6 +52,23 @@ pub(super) fn distance(distance: usize) -> Coded {
     Coded { symbol: 2 * bits as usize + (over >> bits), extra: (over & ((1 << bits) - 1)) as u32, extra_bits: bits }
 }
 
+/// The length of a match with this symbol, counted from 0, and these extra bits.
+pub(super) fn length_of(symbol: usize, extra: u32) -> usize {
+    match symbol {
+        0..8 => MATCH_MIN + symbol,
+        28.. => MATCH_MAX,
+        _ => MATCH_MIN + ((4 + symbol % 4) << LENGTH_EXTRA[symbol]) + extra as usize,
+    }
+}
+
+/// The distance of this symbol with these extra bits.
+pub(super) fn distance_of(symbol: usize, extra: u32) -> usize {
+    match symbol {
+        0..4 => 1 + symbol,
+        _ => 1 + ((2 + symbol % 2) << DISTANCE_EXTRA[symbol]) + extra as usize,
+    }
+}
+
 /// The length of a literal symbol's code in the fixed code.
 pub(super) fn fixed_len(symbol: usize) -> u8 {
     match symbol {
@@ -63,18 +80,20 @@ pub(super) fn fixed_len(symbol: usize) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::{DISTANCE_EXTRA, LENGTH_EXTRA, distance, length};
+    use super::{DISTANCE_EXTRA, LENGTH_EXTRA, distance, distance_of, length, length_of};
 
     #[test]
     fn codes_agree_with_the_table_of_extra_bits() {
         for len in 3..=258 {
             let coded = length(len);
             assert_eq!(coded.extra_bits, u32::from(LENGTH_EXTRA[coded.symbol]), "length {len}");
+            assert_eq!(length_of(coded.symbol, coded.extra), len);
         }
         assert_eq!((length(257).symbol, length(257).extra, length(258).symbol), (27, 30, 28));
         for at in 1..=32768 {
             let coded = distance(at);
             assert_eq!(coded.extra_bits, u32::from(DISTANCE_EXTRA[coded.symbol]), "distance {at}");
+            assert_eq!(distance_of(coded.symbol, coded.extra), at);
         }
         assert_eq!((distance(32768).symbol, distance(32768).extra), (29, 8191));
     }

@@ -2,7 +2,10 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Deflater, Family, Style};
+use super::super::super::coder::{Decoder, Encoder};
+use super::{Choices, Deflater, Family, Habit, Reader, Replay, Style};
+
+const USUAL: Style = Style { family: Family::Zlib, level: 6, memory: 8 };
 
 /// A generator that other languages write in three lines too.
 struct Random(u64);
@@ -227,4 +230,84 @@ fn a_style_is_its_code() {
         assert_eq!(Style::of_code(style.code()), Some(style));
     }
     assert_eq!(Style::of_code(171), None);
+}
+
+/// All habits there are.
+fn habits() -> impl Iterator<Item = Habit> {
+    (0..=u8::MAX).map_while(Habit::of_code)
+}
+
+#[test]
+fn a_habit_is_its_code() {
+    for (code, habit) in (0..).zip(habits()) {
+        assert_eq!(habit.code(), code);
+    }
+    assert_eq!(habits().count(), 48);
+}
+
+/// Tells what the compressor of `packed` chose, and has it done again in pieces of `step` bytes.
+fn replay(habit: Habit, plain: &[u8], packed: &[u8], step: usize) -> (Vec<u8>, usize) {
+    let (mut choices, mut encoder, mut reader) = (Choices::default(), Encoder::new(), Reader::new(packed));
+    let mut replay = Replay::new(habit);
+    replay.push(plain, (&mut choices, &mut encoder), &mut || reader.block(), &mut |_| Ok(())).unwrap();
+    replay.finish((&mut choices, &mut encoder), &mut || reader.block(), &mut |_| Ok(())).unwrap();
+    let told = encoder.finish();
+    let (mut choices, mut decoder) = (Choices::default(), Decoder::new(&told));
+    let mut out = Vec::new();
+    let mut sink = |bytes: &[u8]| {
+        out.extend_from_slice(bytes);
+        Ok(())
+    };
+    let mut replay = Replay::new(habit);
+    for step in plain.chunks(step) {
+        replay.push(step, (&mut choices, &mut decoder), &mut || None, &mut sink).unwrap();
+    }
+    replay.finish((&mut choices, &mut decoder), &mut || None, &mut sink).unwrap();
+    (out, told.len())
+}
+
+#[test]
+fn whatever_was_chosen_is_done_again() {
+    let plain = content();
+    let mut packed: Vec<Vec<u8>> = (0..=10).map(|level| miniz_oxide::deflate::compress_to_vec(&plain, level)).collect();
+    packed.push(deflate(Style { family: Family::Gzip, level: 6, memory: 9 }, &plain, 100_000));
+    for (number, packed) in packed.iter().enumerate() {
+        assert!(replay(Habit::USUAL, &plain, packed, 777).0 == *packed, "stream {number}");
+    }
+    for habit in habits() {
+        assert!(
+            replay(habit, &plain[..60_000], &deflate(USUAL, &plain[..60_000], 60_000), 60_000).0
+                == deflate(USUAL, &plain[..60_000], 60_000),
+            "{habit:?}"
+        );
+    }
+    for plain in [&b""[..], b"a", b"abcabcabcabcd"] {
+        let packed = miniz_oxide::deflate::compress_to_vec(plain, 6);
+        assert_eq!(replay(Habit::USUAL, plain, &packed, 1).0, packed);
+    }
+}
+
+#[test]
+fn a_compressor_of_known_habit_needs_hardly_telling() {
+    let plain = content();
+    let packed = deflate(USUAL, &plain, 100_000);
+    let told = replay(Habit::USUAL, &plain, &packed, 100_000).1;
+    assert!(told < packed.len() / 100, "{told} bytes of {}", packed.len());
+}
+
+#[test]
+fn choices_of_nobody_end() {
+    let plain = content();
+    let mut random = Random(9);
+    for round in 0..200 {
+        let len = random.below(600);
+        let told = random.bytes(len, 256, 0);
+        let (mut choices, mut decoder) = (Choices::default(), Decoder::new(&told));
+        let mut replay = Replay::new(habits().nth(round % 48).unwrap());
+        let start = random.below(plain.len() - 30_000);
+        let models = (&mut choices, &mut decoder);
+        if replay.push(&plain[start..start + 30_000], models, &mut || None, &mut |_| Ok(())).is_ok() {
+            let _ = replay.finish((&mut choices, &mut decoder), &mut || None, &mut |_| Ok(()));
+        }
+    }
 }
