@@ -45,7 +45,7 @@ impl Access for HubAccess {
         })
     }
 
-    fn doubted(&self, manifest: ManifestId) {
-        self.0.upkeep.doubt(manifest);
+    fn doubted(&self, manifest: ManifestId) -> bool {
+        self.0.upkeep.doubt(manifest)
     }
 }

@@ -108,7 +108,7 @@ impl Access for SiteAccess {
         })
     }
 
-    fn doubted(&self, manifest: ManifestId) {
-        self.0.upkeep.doubt(manifest);
+    fn doubted(&self, manifest: ManifestId) -> bool {
+        self.0.upkeep.doubt(manifest)
     }
 }

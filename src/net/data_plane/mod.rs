@@ -61,8 +61,9 @@ pub trait Access: Send + Sync {
         self.may_read(peer, manifest)
     }
 
-    /// Learns that something of the version `manifest` could not be read here, or reached a machine wrong.
-    fn doubted(&self, manifest: ManifestId);
+    /// Learns that something of the version `manifest` could not be read here, or reached a machine wrong; says whether it is looked at now, and was not
+    /// lately.
+    fn doubted(&self, manifest: ManifestId) -> bool;
 }
 
 /// How much a data plane does at once.
@@ -167,7 +168,7 @@ impl DataPlane {
         self.versions.open(id).await.map_err(|error| match error {
             crate::net::Error::Store(consign_store::Error::NoChunk(_)) => no_version(),
             error => {
-                self.access.doubted(id);
+                let _ = self.access.doubted(id);
                 tracing::error!(%error, version = %id, "cannot open a version");
                 answer::unreadable()
             }
@@ -177,7 +178,9 @@ impl DataPlane {
     /// Answers with `records` of a version; `what` names them in errors.
     async fn records(&self, manifest: ManifestId, records: WireStream, what: &'static str) -> Result<Response, Response> {
         let access = Arc::clone(&self.access);
-        let broken = move || access.doubted(manifest);
+        let broken = move || {
+            let _ = access.doubted(manifest);
+        };
         match timeout(self.limits.turn_wait, Arc::clone(&self.steps).body(records, what, broken)).await {
             Ok(Ok(body)) => Ok(stream_of(RECORDS_TYPE, body)),
             Ok(Err(error)) => {
@@ -290,7 +293,9 @@ async fn doubts(plane: Plane, peer: Peer, Path(manifest): Path<String>) -> Resul
     if !plane.access.may_list(&peer, id).await {
         return Err(no_version());
     }
-    plane.access.doubted(id);
+    if plane.access.doubted(id) {
+        plane.patches.check(id);
+    }
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -1,7 +1,7 @@
 //! Fetching patches from one server.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use consign_store::delta::Verifier;
 use consign_store::error::At as _;
 use consign_store::{FileDigest, ManifestId};
 
-use super::Fetched;
+use super::{Fetched, doubt};
 use crate::domain::Millis;
 use crate::net::client::Client;
 use crate::net::error::{Error, Result};
@@ -78,6 +78,9 @@ pub async fn fetch_patch(
 ) -> Fetched {
     let mut wire_bytes = 0;
     let end = bring(client, (base, target), digest, len, into, &mut wire_bytes).await;
+    if matches!(end, Err(Error::Lied { .. })) {
+        doubt(client, target).await;
+    }
     Fetched { wire_bytes, end }
 }
 
@@ -115,22 +118,12 @@ async fn bring(
         }
     }
     let path = into.to_owned();
-    if blocking::run("checking a patch", move || digest_of(&path)).await?? == digest {
+    let mut verifier = Verifier::default();
+    let check = move || verifier.push_file(&path).map(|()| verifier.built().digest);
+    if blocking::run("checking a patch", check).await?? == digest {
         return Ok(());
     }
     std::fs::remove_file(into).at("remove", into)?;
     let why = format!("the bytes of patch {digest} are others");
     Err(Error::Lied { server: client.server().to_owned(), path: format!("{VERSIONS_PATH}/{target}/patches/{base}"), why })
-}
-
-fn digest_of(path: &Path) -> consign_store::Result<FileDigest> {
-    let mut file = File::open(path).at("open", path)?;
-    let mut verifier = Verifier::default();
-    let mut part = vec![0; WRITE_BYTES];
-    loop {
-        match file.read(&mut part).at("read", path)? {
-            0 => return Ok(verifier.built().digest),
-            len => verifier.push(&part[..len]),
-        }
-    }
 }

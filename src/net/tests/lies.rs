@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use consign_store::ManifestId;
@@ -10,8 +11,9 @@ use super::fixture::{Act, client, scripted, within};
 use super::plane::{collector, one, world};
 use crate::net::data_plane::Limits;
 use crate::net::error::Error;
-use crate::net::fetch::{Sink, fetch_chunks, fetch_manifest, fetch_recipes};
+use crate::net::fetch::{Sink, ask_patches, fetch_chunks, fetch_manifest, fetch_patch, fetch_recipes};
 use crate::protocol::fleet::{RANGES_TYPE, VERSIONS_PATH};
+use crate::protocol::patches::{PatchAnswer, PatchInfo};
 
 fn answer(body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -225,4 +227,51 @@ async fn a_doubt_is_taken_from_whoever_may_have_the_version_and_from_nobody_else
     world.rights.0.lock().unwrap().remove(&world.old.0);
     assert_eq!(doubt(world.old.0).await.unwrap_err().problem().unwrap().status, 404);
     assert_eq!(world.doubted(), [world.old.0]);
+}
+
+/// A patch that rots where it is kept reaches one machine wrong, and none after that.
+#[tokio::test]
+async fn damaged_patches_are_built_again() {
+    let world = world(Limits::default()).await;
+    let (old, new, client) = (world.old.0, world.newest, world.client());
+    let dir = tempfile::tempdir().unwrap();
+    let ask = async |wait| match ask_patches(&client, old, new, wait).await.unwrap() {
+        PatchAnswer::Ready { set } => Some(set),
+        _ => None,
+    };
+    let (at_once, built) = (Duration::ZERO, Duration::from_secs(10));
+    let fetch = async |patch: &PatchInfo| {
+        let digest = patch.read().unwrap().0;
+        fetch_patch(&client, old, new, digest, patch.len, &dir.path().join("patch")).await.end
+    };
+    let set = ask(built).await.unwrap();
+    let kept: Vec<_> = world.patch_files().collect();
+    assert_eq!(kept.len(), set.len());
+
+    let mut bytes = std::fs::read(&kept[0]).unwrap();
+    bytes[10] ^= 1;
+    std::fs::write(&kept[0], &bytes).unwrap();
+    let mut lies = 0;
+    for patch in &set {
+        lies += usize::from(matches!(fetch(patch).await, Err(Error::Lied { .. })));
+        let _ = std::fs::remove_file(dir.path().join("patch"));
+    }
+    assert_eq!((lies, world.doubted()), (1, vec![new]));
+    within(async {
+        while ask(at_once).await.is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+
+    let set = ask(built).await.unwrap();
+    for patch in &set {
+        fetch(patch).await.unwrap();
+        std::fs::remove_file(dir.path().join("patch")).unwrap();
+    }
+
+    // Cut short, which a machine would take for a bad line.
+    let kept = world.patch_files().next().unwrap();
+    std::fs::write(&kept, &bytes[..20]).unwrap();
+    assert!(ask(at_once).await.is_none());
 }

@@ -40,8 +40,9 @@ impl Access for Rights {
         Box::pin(async move { *self.1.lock().unwrap() == Some(manifest) || self.may_read(peer, manifest).await })
     }
 
-    fn doubted(&self, manifest: ManifestId) {
+    fn doubted(&self, manifest: ManifestId) -> bool {
         self.2.lock().unwrap().push(manifest);
+        true
     }
 }
 
@@ -54,6 +55,8 @@ pub(super) struct World {
     served: Served,
     pub(super) old: (ManifestId, u64),
     pub(super) new: (ManifestId, u64),
+    /// A third one, of which a file resembles the one before.
+    pub(super) newest: ManifestId,
 }
 
 /// Bytes that do not compress, the same for the same seed.
@@ -94,12 +97,16 @@ pub(super) async fn world(limits: Limits) -> World {
     let old = put(&store, &source);
     std::fs::write(source.join("lib/7.txt"), b"changed").unwrap();
     let new = put(&store, &source);
+    let mut resembling = noise(299, 399);
+    resembling[50] ^= 1;
+    std::fs::write(source.join("lib/299.txt"), resembling).unwrap();
+    let newest = put(&store, &source).0;
     let rights = Arc::new(Rights::default());
-    rights.0.lock().unwrap().extend([old.0, new.0]);
+    rights.0.lock().unwrap().extend([old.0, new.0, newest]);
     let plane = Arc::new(DataPlane::new(store, dir.path().join("tables"), Arc::clone(&rights) as Arc<dyn Access>, limits));
     let authority = Authority::new();
     let served = serve(&authority, Router::new().merge(routes(Arc::clone(&plane))), listener::Limits::default()).await;
-    World { dir, authority, rights, plane, served, old, new }
+    World { dir, authority, rights, plane, served, old, new, newest }
 }
 
 impl World {
@@ -110,6 +117,13 @@ impl World {
     /// What was doubted so far.
     pub(super) fn doubted(&self) -> Vec<ManifestId> {
         self.rights.2.lock().unwrap().clone()
+    }
+
+    /// The patches that are kept.
+    pub(super) fn patch_files(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let sets = entries(self.dir.path().join("tables/patches"));
+        sets.flat_map(entries).filter(|file| file.file_name().is_some_and(|name| name != "set.json"))
     }
 
     pub(super) fn place(&self) -> PathBuf {
@@ -214,10 +228,10 @@ async fn what_content_costs_is_told_to_the_byte_before_it_is_fetched() {
 #[tokio::test]
 async fn a_small_set_of_patches_is_there_before_anybody_asks_and_costs_no_worker() {
     let world = world(Limits::default()).await;
-    let (old, new) = (world.old.0, world.new.0);
+    let (old, new) = (world.old.0, world.newest);
     world.plane.prepare(old, new).await;
     let answer = ask_patches(&world.client(), old, new, Duration::ZERO).await.unwrap();
-    assert!(matches!(&answer, PatchAnswer::Ready { set } if set.iter().all(|patch| patch.targets.len() == 1)), "{answer:?}");
+    assert!(matches!(&answer, PatchAnswer::Ready { set } if set.len() == 1), "{answer:?}");
 }
 
 #[tokio::test]

@@ -82,11 +82,13 @@ impl Doubts {
 }
 
 impl Upkeep {
-    /// Has what `version` needs read again soon.
-    pub fn doubt(&self, version: ManifestId) {
-        if self.doubts.add(version) {
+    /// Has what `version` needs read again soon, unless it is already or was lately; says whether it is.
+    pub fn doubt(&self, version: ManifestId) -> bool {
+        let taken = self.doubts.add(version);
+        if taken {
             tracing::warn!(%version, "in doubt: what it needs is read again");
         }
+        taken
     }
 
     pub(super) async fn examine_forever(self: &Arc<Self>) {

@@ -1,6 +1,8 @@
 //! Applying a patch as it arrives.
 
+use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use super::base::{Joined, ReadAt};
 use super::coder::Decoder;
@@ -8,7 +10,7 @@ use super::format::{BaseRef, FRAME_BYTES, Frame, Header, Limits, WINDOW_BYTES, d
 use super::window::{Literals, Model};
 use crate::chunk::record::ChunkLine;
 use crate::chunk::{CHUNK_BYTES_MAX, cut};
-use crate::error::{Error, Result};
+use crate::error::{At as _, Error, Result};
 use crate::id::ChunkId;
 use crate::manifest::recipe::{BuiltRecipe, RecipeBuilder};
 
@@ -141,6 +143,21 @@ impl Verifier {
     pub fn push(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
         self.cut(false);
+    }
+
+    /// Takes all bytes of a file.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn push_file(&mut self, path: &Path) -> Result<()> {
+        let mut file = File::open(path).at("open", path)?;
+        let mut part = vec![0; READ_BYTES];
+        loop {
+            match file.read(&mut part).at("read", path)? {
+                0 => return Ok(()),
+                len => self.push(&part[..len]),
+            }
+        }
     }
 
     /// Ends the target and compares it with what `header` announced.

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use consign_store::FileDigest;
-use consign_store::delta::{BuiltPatch, PATCH_VERSION};
+use consign_store::delta::{BuiltPatch, PATCH_VERSION, Verifier};
 use consign_store::error::At as _;
+use consign_store::{FileDigest, ManifestId};
 use tempfile::TempDir;
 
 use super::Pair;
@@ -29,6 +29,18 @@ pub fn write_set(out: &Path, built: &[BuiltPatch]) -> consign_store::Result<Vec<
     Ok(set)
 }
 
+/// What a version is called in the name of a set.
+fn half(id: ManifestId) -> String {
+    id.to_hex()[..32].to_owned()
+}
+
+/// Says whether a file of a set is a patch with another digest than its name.
+fn is_wrong(path: &Path) -> bool {
+    let digest = path.file_name().and_then(|name| format!("b3:{}", name.to_string_lossy()).parse::<FileDigest>().ok());
+    let mut verifier = Verifier::default();
+    digest.is_some_and(|digest| verifier.push_file(path).is_err() || verifier.built().digest != digest)
+}
+
 /// A folder of patch sets.
 #[derive(Debug)]
 pub(super) struct Cache {
@@ -43,19 +55,42 @@ impl Cache {
 
     /// Where the set of a pair lies when it is built.
     pub fn folder(&self, pair: Pair) -> PathBuf {
-        let half = |id: &consign_store::ManifestId| id.to_hex()[..32].to_owned();
         // What a Consign with other models has built is never found, and goes as what is least recently used.
-        self.dir.join(format!("{}-{}-v{PATCH_VERSION}", half(&pair.base), half(&pair.target)))
+        self.dir.join(format!("{}-{}-v{PATCH_VERSION}", half(pair.base), half(pair.target)))
     }
 
-    /// Reads the list of a set; `None` if there is none that can be read.
+    /// Reads the list of a set; `None` if there is none that can be read, or a patch on it is not there whole.
     pub fn read(&self, pair: Pair) -> Option<Vec<PatchInfo>> {
-        let path = self.folder(pair).join(SET_FILE);
+        let folder = self.folder(pair);
+        let path = folder.join(SET_FILE);
         if fs::metadata(&path).ok()?.len() > SET_BYTES_MAX {
             return None;
         }
         let set: Vec<PatchInfo> = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-        (set.len() <= PATCHES_MAX).then_some(set)
+        let is_whole = |patch: &PatchInfo| {
+            let digest: Option<FileDigest> = patch.digest.parse().ok();
+            digest.is_some_and(|digest| fs::metadata(folder.join(digest.to_hex())).is_ok_and(|file| file.len() == patch.len))
+        };
+        (set.len() <= PATCHES_MAX && set.iter().all(is_whole)).then_some(set)
+    }
+
+    /// Reads all patches to `target` and removes the sets with one that is not what its name says, or cannot be read: they are built again when somebody
+    /// asks. Returns how many sets were removed.
+    pub fn check(&self, target: ManifestId) -> usize {
+        let to_target = format!("-{}-v{PATCH_VERSION}", half(target));
+        let mut removed = 0;
+        for folder in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if !folder.file_name().to_string_lossy().ends_with(&to_target) {
+                continue;
+            }
+            let Some(wrong) = fs::read_dir(folder.path()).into_iter().flatten().flatten().find(|file| is_wrong(&file.path()))
+            else {
+                continue;
+            };
+            tracing::warn!(patch = %wrong.path().display(), "a patch is damaged; it is built again when somebody asks");
+            removed += usize::from(fs::remove_dir_all(folder.path()).is_ok());
+        }
+        removed
     }
 
     /// Makes a folder for a set.

@@ -153,6 +153,12 @@ impl Patches {
         little
     }
 
+    /// Reads all patches to `target` again, without waiting for that; those that are damaged are built anew when somebody asks.
+    pub(super) fn check(self: &Arc<Self>, target: ManifestId) {
+        let this = Arc::clone(self);
+        tokio::spawn(blocking::run("reading patches again", move || this.cache.check(target)));
+    }
+
     /// Removes all patches that are built; says whether there were any.
     pub fn clear(&self) -> bool {
         self.cache.trim_to(0)
