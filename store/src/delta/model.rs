@@ -121,6 +121,17 @@ pub(super) fn code_bit<C: Coder>(coder: &mut C, slot: &mut Slot, bit: bool, uses
     bit
 }
 
+/// Codes a number of `bits` bits, highest first, each told by those before it; `slots` are 2^`bits` at least.
+#[inline]
+pub(super) fn code_tree<C: Coder>(coder: &mut C, slots: &mut [Slot], bits: u32, value: usize, uses_max: u32) -> usize {
+    let mut node = 1;
+    for place in (0..bits).rev() {
+        let bit = code_bit(coder, &mut slots[node], value >> place & 1 == 1, uses_max);
+        node = node << 1 | usize::from(bit);
+    }
+    node - (1 << bits)
+}
+
 /// Mixes the predictions of `N` slots by weights that are learnt, one set of weights a situation.
 #[derive(Debug)]
 pub(super) struct Mixer<const N: usize> {
@@ -294,13 +305,8 @@ impl NumberModel {
     /// Codes `number`, less than 2^63, of kind `set`.
     pub(super) fn code<C: Coder>(&mut self, coder: &mut C, set: usize, number: u64) -> u64 {
         let number = number + 1;
-        let mut node = 1_usize;
         let length = 64 - number.leading_zeros();
-        for place in (0..LENGTH_BITS).rev() {
-            let bit = code_bit(coder, &mut self.lengths[set][node], length >> place & 1 == 1, 60);
-            node = node << 1 | usize::from(bit);
-        }
-        let length = ((node & 127) as u32).clamp(1, 64);
+        let length = code_tree(coder, &mut self.lengths[set], LENGTH_BITS, length as usize, 60).clamp(1, 64) as u32;
         let mut value = 1_u64;
         let mut top = 1_usize;
         for place in (0..length - 1).rev() {

@@ -124,10 +124,14 @@ pub(super) fn read_targets(list: &mut &[u8], bases: &[BaseStream]) -> Result<Vec
             }
             Made::Kept(place)
         } else {
-            let plain = base.plain.wrapping_add(unzigzag(take(list)?));
-            let habit = code.checked_sub(REPLAYED).and_then(Habit::of_code).map(|habit| Made::Replayed { plain, habit });
-            let made = habit.or_else(|| Style::of_code(code).map(|style| Made::Folded { plain, style }));
-            made.ok_or_else(|| Error::TooNew { what: "the patch".into(), why: format!("a stream compressed in way {code}") })?
+            let mut plain = || take(list).map(|plain| base.plain.wrapping_add(unzigzag(plain)));
+            if let Some(style) = Style::of_code(code) {
+                Made::Folded { plain: plain()?, style }
+            } else if let Some(habit) = code.checked_sub(REPLAYED).and_then(Habit::of_code) {
+                Made::Replayed { plain: plain()?, habit }
+            } else {
+                return Err(Error::TooNew { what: "the patch".into(), why: format!("a stream compressed in way {code}") });
+            }
         };
         targets.push(TargetStream { gap: base.gap.wrapping_add(unzigzag(gaps[index])), made });
         next = at.wrapping_add(1);

@@ -1,10 +1,10 @@
 //! What the compressors of streams chose that no style makes: found by going through them once.
 
-use super::super::coder::Encoder;
+use super::super::coder::{Encoder, Mark};
+use super::super::format::damaged;
 use super::deflate::{Choices, Habit, Reader, Replay};
 use super::work::{BUILT_LOOKS_PER_BYTE_MAX, Work};
 use super::{CHOICES_BYTES_MAX, PLAIN_STEP_BYTES};
-use crate::error::Result;
 
 /// Plain bytes by which habits are compared.
 const SAMPLE_BYTES: usize = 128 << 10;
@@ -42,9 +42,18 @@ impl Default for Recorder {
 impl Recorder {
     /// Tells the choices that make exactly `packed` of `plain`; `None` if they cannot be told, or cost more than they save.
     pub(super) fn record(&mut self, plain: &[u8], packed: &[u8]) -> Option<Habit> {
+        // A stream that is no longer than its sample is gone through once where the habit is the right one.
+        if plain.len() <= SAMPLE_BYTES {
+            let before = self.place();
+            if self.record_by(self.habit, plain, packed).is_some_and(|bytes| self.fits_well(bytes as u64, packed.len() as u64)) {
+                return Some(self.habit);
+            }
+            self.back_to(before);
+        }
         self.choose(plain, packed);
-        let habits = [self.habit, self.habit.at_ease()];
-        habits.into_iter().find(|habit| self.record_by(*habit, plain, packed))
+        let (habit, easy) = (self.habit, self.habit.at_ease());
+        let mut recorded = |habit| self.record_by(habit, plain, packed).map(|_| habit);
+        recorded(habit).or_else(|| if easy == habit { None } else { recorded(easy) })
     }
 
     /// The choices of all streams that were recorded.
@@ -57,17 +66,22 @@ impl Recorder {
         (self.work.plain() * LOOKS_PER_PLAIN_BYTE + self.work.looks()) / LOOKS_PER_DECISION
     }
 
-    fn record_by(&mut self, habit: Habit, plain: &[u8], packed: &[u8]) -> bool {
-        let (mark, choices) = (self.encoder.mark(), self.choices.clone());
+    /// Tells the choices of a whole stream, if that is worth it, and returns how many bytes they take.
+    fn record_by(&mut self, habit: Habit, plain: &[u8], packed: &[u8]) -> Option<usize> {
+        let before = self.place();
         let told = self.tell(habit, plain, packed, Told::Whole);
         let worth = told.filter(|(bytes, _)| *bytes <= packed.len() / WORTH && self.encoder.len() <= CHOICES_BYTES_MAX);
-        if let Some((_, looks)) = worth {
-            self.work.add(plain.len() as u64, looks);
-        } else {
-            self.encoder.back_to(&mark);
-            self.choices = choices;
-        }
-        worth.is_some()
+        let Some((bytes, looks)) = worth else {
+            self.back_to(before);
+            return None;
+        };
+        self.work.add(plain.len() as u64, looks);
+        Some(bytes)
+    }
+
+    /// Says whether a habit that costs `bytes` of `packed` is as good as one may expect.
+    fn fits_well(&self, bytes: u64, packed: u64) -> bool {
+        bytes <= (packed / FITS).max(2 * packed * self.fits / PARTS)
     }
 
     /// Finds the habit that comes nearest, by the beginning of the stream: first what is looked up, then how far.
@@ -75,7 +89,7 @@ impl Recorder {
         let sample = &plain[..plain.len().min(SAMPLE_BYTES)];
         let shown = packed.len() as u64 * sample.len() as u64 / plain.len().max(1) as u64;
         let mut best = (self.cost(self.habit, sample, packed), self.habit);
-        if best.0.0 <= (shown / FITS).max(2 * shown * self.fits / PARTS) {
+        if self.fits_well(best.0.0, shown) {
             return;
         }
         for neighbours in [Habit::with_other_strings, Habit::with_other_chain] {
@@ -85,16 +99,18 @@ impl Recorder {
                 best = best.min((self.cost(habit, sample, packed), habit));
             }
         }
-        self.fits = best.0.0.min(shown) * PARTS / shown.max(1);
-        self.habit = best.1;
+        // What nobody can tell says nothing of the next.
+        if best.0.0 < u64::MAX {
+            self.fits = best.0.0.min(shown) * PARTS / shown.max(1);
+            self.habit = best.1;
+        }
     }
 
     /// What a habit costs, bytes and then looks; as much as can be if it cannot be had.
     fn cost(&mut self, habit: Habit, sample: &[u8], packed: &[u8]) -> (u64, u64) {
-        let (mark, choices) = (self.encoder.mark(), self.choices.clone());
+        let before = self.place();
         let cost = self.tell(habit, sample, packed, Told::Sample);
-        self.encoder.back_to(&mark);
-        self.choices = choices;
+        self.back_to(before);
         cost.map_or((u64::MAX, u64::MAX), |(bytes, looks)| (bytes as u64, looks))
     }
 
@@ -102,9 +118,8 @@ impl Recorder {
     fn tell(&mut self, habit: Habit, plain: &[u8], packed: &[u8], told: Told) -> Option<(usize, u64)> {
         let before = self.encoder.len();
         let (mut reader, mut replay, mut rest) = (Reader::new(packed), Replay::new(habit), packed);
-        let mut same = true;
-        let mut compare = |bytes: &[u8]| -> Result<()> {
-            same = same && rest.strip_prefix(bytes).map(|left| rest = left).is_some();
+        let mut compare = |bytes: &[u8]| {
+            rest = rest.strip_prefix(bytes).ok_or_else(|| damaged("a stream is spelled otherwise"))?;
             Ok(())
         };
         for step in plain.chunks(PLAIN_STEP_BYTES) {
@@ -115,19 +130,36 @@ impl Recorder {
             }
         }
         let looks = replay.looks();
-        if told == Told::Whole {
-            replay.finish((&mut self.choices, &mut self.encoder), &mut || reader.block(), &mut compare).ok()?;
-            same &= rest.is_empty();
-        } else {
+        let complete = match told {
+            Told::Whole => {
+                replay.finish((&mut self.choices, &mut self.encoder), &mut || reader.block(), &mut compare).ok()?;
+                rest.is_empty()
+            }
             // No spare work: what is too much for the sample is too much for the whole.
-            same &= looks <= plain.len() as u64 * BUILT_LOOKS_PER_BYTE_MAX;
-        }
-        same.then(|| (self.encoder.len() - before, looks))
+            Told::Sample => looks <= plain.len() as u64 * BUILT_LOOKS_PER_BYTE_MAX,
+        };
+        complete.then(|| (self.encoder.len() - before, looks))
+    }
+
+    fn place(&self) -> Place {
+        Place { mark: self.encoder.mark(), choices: self.choices.clone(), work: self.work }
+    }
+
+    fn back_to(&mut self, place: Place) {
+        self.encoder.back_to(&place.mark);
+        (self.choices, self.work) = (place.choices, place.work);
     }
 }
 
+/// Where a recorder was.
+struct Place {
+    mark: Mark,
+    choices: Choices,
+    work: Work,
+}
+
 /// How much of a stream is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Told {
     Sample,
     Whole,

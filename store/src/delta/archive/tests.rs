@@ -167,6 +167,20 @@ fn a_compressor_is_learnt_once() {
     assert!(patch.len() < 4_000, "{} bytes", patch.len());
 }
 
+/// One that cannot be told does not end the search for the habit of those behind it.
+#[test]
+fn a_compressor_is_learnt_behind_a_stream_that_cannot_be_told() {
+    let (old, new) = changed_text();
+    let mut padded = miniz_oxide::deflate::compress_to_vec(&text(200_000, "other"), 6);
+    *padded.last_mut().unwrap() |= 0x80;
+    let archive = |first: &[u8], plain: &[u8]| {
+        let packed = miniz_oxide::deflate::compress_to_vec(plain, 1);
+        [member("a", 0, 8, 0, first), member("b", 0, 8, 0, &packed)].concat()
+    };
+    let patch = patch(&archive(&padded[1..], &old), &archive(&padded, &new)).unwrap();
+    assert!(patch.len() < padded.len() + 6_000, "{} bytes beside {}", patch.len(), padded.len());
+}
+
 /// Streams that say the same as others in other words, which nothing here would write, or that end in bits of no meaning, stay as they are.
 #[test]
 fn other_spellings_stay_as_they_are() {

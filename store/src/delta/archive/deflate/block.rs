@@ -4,13 +4,13 @@ use super::bits::Bits;
 use super::huffman::{CODE_BITS_MAX, Code};
 use super::tables::{
     BLOCK_END, DISTANCE_EXTRA, DISTANCES, LENGTH_CODE_EXTRA, LENGTH_CODE_ORDER, LENGTH_EXTRA, LENGTHS, LITERALS, MATCH_MIN,
-    distance, fixed_len, length,
+    distance, fixed_lens, length,
 };
 
 /// Longest code of code lengths, bits.
 const LENGTH_CODE_BITS_MAX: usize = 7;
 /// Longest stored block, bytes.
-const STORED_BYTES_MAX: usize = 65_535;
+pub(super) const STORED_BYTES_MAX: usize = 65_535;
 /// Symbols that a block has room for from the beginning.
 const SYMBOLS_SPARE: usize = 1 << 15;
 /// Symbols after which gzip thinks about ending a block early.
@@ -103,8 +103,8 @@ impl Block {
     pub(super) fn write(&mut self, plain: &[u8], last: bool, bits: &mut Bits) {
         let own = self.own_codes();
         let own_bytes = (3 + own.lens.bits() + self.bits_by(&own.literals.lens, &own.distances.lens)).div_ceil(8);
-        let fixed_lens: Vec<u8> = (0..LITERALS + 2).map(fixed_len).collect();
-        let fixed_bytes = (3 + self.bits_by(&fixed_lens, &[5; DISTANCES])).div_ceil(8);
+        let (literals, distances) = fixed_lens();
+        let fixed_bytes = (3 + self.bits_by(&literals, &distances)).div_ceil(8);
         if plain.len() + 4 <= own_bytes.min(fixed_bytes) && plain.len() <= STORED_BYTES_MAX {
             self.write_as(&Form::Stored, plain, last, bits);
         } else if fixed_bytes <= own_bytes {
@@ -116,7 +116,7 @@ impl Block {
 
     /// Writes the block in a form and begins the next; `plain`, what it stands for, counts only where it is stored.
     pub(super) fn write_as(&mut self, form: &Form, plain: &[u8], last: bool, bits: &mut Bits) {
-        bits.put(u32::from(last) | form.code() << 1, 3);
+        bits.put(u32::from(last) | (form.kind() as u32) << 1, 3);
         match form {
             Form::Stored => {
                 bits.align();
@@ -126,8 +126,9 @@ impl Block {
                 bits.bytes.extend_from_slice(plain);
             }
             Form::Fixed => {
-                let distances = Code::of_lens(vec![5; DISTANCES], DISTANCES - 1);
-                self.write_symbols(&Code::of_lens((0..LITERALS + 2).map(fixed_len).collect(), LITERALS + 1), &distances, bits);
+                let (literals, distances) = fixed_lens();
+                let codes = (Code::of_lens(literals, LITERALS + 1), Code::of_lens(distances, DISTANCES - 1));
+                self.write_symbols(&codes.0, &codes.1, bits);
             }
             Form::Own(own) => {
                 own.lens.write(own.literals.last + 1, own.distances.last + 1, bits);
@@ -194,13 +195,21 @@ pub(super) enum Form {
 }
 
 impl Form {
-    fn code(&self) -> u32 {
+    pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Stored => 0,
-            Self::Fixed => 1,
-            Self::Own(_) => 2,
+            Self::Stored => Kind::Stored,
+            Self::Fixed => Kind::Fixed,
+            Self::Own(_) => Kind::Own,
         }
     }
+}
+
+/// A form without its codes, as a block's first bits say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Stored = 0,
+    Fixed = 1,
+    Own = 2,
 }
 
 /// A block's own codes.
@@ -269,7 +278,7 @@ pub(super) fn run_len((symbol, extra): (usize, u32)) -> usize {
     }
 }
 
-/// The code that `runs`, from the first literal's length on, stand for together, of `literals` and `distances` lengths; `None` if there is none.
+/// The codes of literals and of distances that `runs` stand for, so many lengths of each; `None` if there are none such.
 pub(super) fn codes_of(runs: &[(usize, u32)], literals: usize, distances: usize) -> Option<(Code, Code)> {
     let mut lens: Vec<u8> = Vec::with_capacity(LITERALS + DISTANCES);
     for &run in runs {

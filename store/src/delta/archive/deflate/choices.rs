@@ -6,8 +6,8 @@
 
 use super::super::super::coder::Coder;
 use super::super::super::format::damaged;
-use super::super::super::model::{NumberModel, Slot, code_bit};
-use super::block::{Block, Form, Lengths, Own, Symbol, codes_of, run_len};
+use super::super::super::model::{NumberModel, Slot, code_bit, code_tree};
+use super::block::{Block, Form, Kind, Lengths, Own, Symbol, codes_of, run_len};
 use super::huffman::Code;
 use super::tables::{
     DISTANCE_EXTRA, DISTANCES, LENGTH_CODE_EXTRA, LENGTH_CODE_ORDER, LENGTHS, LITERALS, MATCH_MIN, distance, distance_of,
@@ -24,7 +24,7 @@ const LATER_KINDS: usize = 5;
 /// Distances by the bits of what is before them.
 const BACK_KINDS: usize = 16;
 /// Whether the last four matches were the expected ones.
-const HABITS: usize = 16;
+const LATELY: usize = 16;
 
 /// A match that a search found; of fewer than three bytes there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(in super::super) struct Choices {
     lens: Vec<Slot>,
     is_nearest: Vec<Slot>,
     distances: Vec<Slot>,
-    habit: usize,
+    lately: usize,
     last: Slot,
     forms: [Slot; 4],
     counts: NumberModel,
@@ -74,12 +74,12 @@ impl Default for Choices {
     fn default() -> Self {
         Self {
             is_match: vec![Slot::NEW; LENGTH_KINDS * LATER_KINDS * BACK_KINDS * 2],
-            is_expected: vec![Slot::NEW; LENGTH_KINDS * HABITS],
+            is_expected: vec![Slot::NEW; LENGTH_KINDS * LATELY],
             is_expected_len: vec![Slot::NEW; LENGTH_KINDS],
             lens: vec![Slot::NEW; 256],
-            is_nearest: vec![Slot::NEW; HABITS],
+            is_nearest: vec![Slot::NEW; LATELY],
             distances: vec![Slot::NEW; 32],
-            habit: 0,
+            lately: 0,
             last: Slot::NEW,
             forms: [Slot::NEW; 4],
             counts: NumberModel::new(2),
@@ -99,24 +99,11 @@ pub(super) struct Start {
     pub(super) count: usize,
 }
 
-/// The form of a block whose codes are not known yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Stored,
-    Fixed,
-    Own,
-}
-
 impl Choices {
     /// Codes how a block begins.
     pub(super) fn start<C: Coder>(&mut self, coder: &mut C, start: Start) -> Start {
         let last = code_bit(coder, &mut self.last, start.last, USES_MAX);
-        let code = match start.kind {
-            Kind::Stored => 0,
-            Kind::Fixed => 1,
-            Kind::Own => 2,
-        };
-        let kind = match code_tree(coder, &mut self.forms, 2, code) {
+        let kind = match code_tree(coder, &mut self.forms, 2, start.kind as usize, USES_MAX) {
             0 => Kind::Stored,
             1 => Kind::Fixed,
             _ => Kind::Own,
@@ -155,11 +142,11 @@ impl Choices {
         let expected = here.len >= MATCH_MIN
             && code_bit(
                 coder,
-                &mut self.is_expected[kind * HABITS + self.habit],
+                &mut self.is_expected[kind * LATELY + self.lately],
                 (symbol.len(), symbol.back()) == (here.len, here.back),
                 USES_MAX,
             );
-        self.habit = (self.habit << 1 | usize::from(expected)) % HABITS;
+        self.lately = (self.lately << 1 | usize::from(expected)) % LATELY;
         if expected {
             return Ok(Symbol::found(here.len, here.back));
         }
@@ -168,14 +155,14 @@ impl Choices {
         let len = if same_len {
             here.len
         } else {
-            code_tree(coder, &mut self.lens, 8, symbol.len().saturating_sub(MATCH_MIN)) + MATCH_MIN
+            code_tree(coder, &mut self.lens, 8, symbol.len().saturating_sub(MATCH_MIN), USES_MAX) + MATCH_MIN
         };
         let near = if same_len { 0 } else { nearest(len) };
-        let back = if near > 0 && code_bit(coder, &mut self.is_nearest[self.habit], symbol.back() == near, USES_MAX) {
+        let back = if near > 0 && code_bit(coder, &mut self.is_nearest[self.lately], symbol.back() == near, USES_MAX) {
             near
         } else {
             let told = distance(symbol.back().max(1));
-            let symbol = code_tree(coder, &mut self.distances, 5, told.symbol);
+            let symbol = code_tree(coder, &mut self.distances, 5, told.symbol, USES_MAX);
             if symbol >= DISTANCES {
                 return Err(damaged("a stream goes back by a distance that does not exist"));
             }
@@ -243,7 +230,7 @@ impl Headers {
             counts[at] = if code_bit(coder, &mut self.is_count[at], code.last == usual.last, USES_MAX) {
                 usual.last + 1
             } else {
-                code_tree(coder, &mut self.counts[at * 32..][..32], 5, code.last - least) + least + 1
+                code_tree(coder, &mut self.counts[at * 32..][..32], 5, code.last - least, USES_MAX) + least + 1
             };
         }
         let [literals, distances] = counts;
@@ -285,12 +272,15 @@ impl Headers {
                 Some(expected) if code_bit(coder, &mut self.is_run[expected.0], run == expected, USES_MAX) => expected,
                 _ => {
                     let len = lens.get(at).map_or(16, |len| usize::from(*len));
-                    let symbol = code_tree(coder, &mut self.symbols[len * 32..][..32], 5, run.0);
+                    let symbol = code_tree(coder, &mut self.symbols[len * 32..][..32], 5, run.0, USES_MAX);
                     let extra_bits = u32::from(
                         *LENGTH_CODE_EXTRA.get(symbol).ok_or_else(|| damaged("a stream has a length that does not exist"))?,
                     );
                     let kind = symbol.saturating_sub(16);
-                    (symbol, code_tree(coder, &mut self.repeats[kind * 128..][..128], extra_bits, run.1 as usize) as u32)
+                    (
+                        symbol,
+                        code_tree(coder, &mut self.repeats[kind * 128..][..128], extra_bits, run.1 as usize, USES_MAX) as u32,
+                    )
                 }
             };
             at += run_len(run);
@@ -304,23 +294,14 @@ impl Headers {
         if code_bit(coder, &mut self.is_code, (&code.lens, written) == (&own.code.lens, own.written), USES_MAX) {
             return (code, written);
         }
-        let written = code_tree(coder, &mut self.written, 4, own.written - 4) + 4;
+        let written = code_tree(coder, &mut self.written, 4, own.written - 4, USES_MAX) + 4;
         let mut lens = vec![0; LENGTHS];
         for &symbol in &LENGTH_CODE_ORDER[..written.min(LENGTHS)] {
-            lens[symbol] = code_tree(coder, &mut self.lens[symbol * 8..][..8], 3, usize::from(own.code.lens[symbol])) as u8;
+            lens[symbol] =
+                code_tree(coder, &mut self.lens[symbol * 8..][..8], 3, usize::from(own.code.lens[symbol]), USES_MAX) as u8;
         }
         (Code::of_lens(lens, LENGTHS - 1), written.min(LENGTHS))
     }
-}
-
-/// Codes a number of `bits` bits, highest first, each told by those before it.
-fn code_tree<C: Coder>(coder: &mut C, slots: &mut [Slot], bits: u32, value: usize) -> usize {
-    let mut node = 1;
-    for place in (0..bits).rev() {
-        let bit = code_bit(coder, &mut slots[node], value >> place & 1 == 1, USES_MAX);
-        node = node << 1 | usize::from(bit);
-    }
-    node - (1 << bits)
 }
 
 /// Codes `bits` bits of which nothing is known.

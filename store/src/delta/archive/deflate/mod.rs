@@ -2,6 +2,7 @@
 //!
 //! Three members of the family are known: zlib itself, the variant that web browsers and Node.js ship, which looks strings up by another
 //! hash, and gzip, which ends blocks by other rules. What a style writes is part of the format of patches: it never changes.
+//! Of any other compressor's stream what that chose can be told, and done again: see [`Replay`].
 
 mod bits;
 mod block;

@@ -3,8 +3,8 @@
 use super::block::{Form, Lengths, Own, Symbol, codes_of, run_len};
 use super::huffman::{CODE_BITS_MAX, Code};
 use super::tables::{
-    BLOCK_END, DISTANCE_EXTRA, DISTANCES, LENGTH_CODE_EXTRA, LENGTH_CODE_ORDER, LENGTH_EXTRA, LENGTHS, LITERALS, distance_of,
-    fixed_len, length, length_of,
+    BLOCK_END, DISTANCE_EXTRA, LENGTH_CODE_EXTRA, LENGTH_CODE_ORDER, LENGTH_EXTRA, LENGTHS, distance_of, fixed_lens, length,
+    length_of,
 };
 
 /// Most symbols of a block; nobody's compressor makes more but of one that has no end.
@@ -44,8 +44,8 @@ impl<'a> Reader<'a> {
                 ReadBlock { last, form: Form::Stored, symbols: Vec::new(), count }
             }
             1 => {
-                let literals = Table::of(&(0..LITERALS + 2).map(fixed_len).collect::<Vec<_>>());
-                let symbols = self.symbols(&literals, &Table::of(&[5; DISTANCES]))?;
+                let (literals, distances) = fixed_lens();
+                let symbols = self.symbols(&Table::of(&literals), &Table::of(&distances))?;
                 ReadBlock { last, form: Form::Fixed, count: symbols.len(), symbols }
             }
             2 => {

@@ -3,8 +3,8 @@
 use super::super::super::coder::Coder;
 use super::super::super::format::damaged;
 use super::bits::Bits;
-use super::block::{Block, Form};
-use super::choices::{Choices, Found, Kind, Outlook, Start};
+use super::block::{Block, Form, Kind, STORED_BYTES_MAX};
+use super::choices::{Choices, Found, Outlook, Start};
 use super::plain::Plain;
 use super::read::{ReadBlock, SYMBOLS_MAX};
 use super::strings::Strings;
@@ -207,17 +207,14 @@ impl Replay {
         next: &mut dyn FnMut() -> Option<ReadBlock>,
     ) -> Result<Present> {
         let read = if C::WRITES { Some(next().ok_or_else(|| damaged("a stream ends early"))?) } else { None };
-        let start = read.as_ref().map_or(Start { last: false, kind: Kind::Own, count: 0 }, |read| {
-            let kind = match read.form {
-                Form::Stored => Kind::Stored,
-                Form::Fixed => Kind::Fixed,
-                Form::Own(_) => Kind::Own,
-            };
-            Start { last: read.last, kind, count: read.count }
+        let start = read.as_ref().map_or(Start { last: false, kind: Kind::Own, count: 0 }, |read| Start {
+            last: read.last,
+            kind: read.form.kind(),
+            count: read.count,
         });
         let start = choices.start(coder, start);
         self.blocks += 1;
-        let count_max = if start.kind == Kind::Stored { usize::from(u16::MAX) } else { SYMBOLS_MAX };
+        let count_max = if start.kind == Kind::Stored { STORED_BYTES_MAX } else { SYMBOLS_MAX };
         if start.count > count_max || self.blocks > BLOCKS_SPARE + self.at / PLAIN_PER_BLOCK_MIN {
             return Err(Error::Limit {
                 what: "a stream's blocks".into(),

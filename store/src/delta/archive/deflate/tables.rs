@@ -69,13 +69,14 @@ pub(super) fn distance_of(symbol: usize, extra: u32) -> usize {
     }
 }
 
-/// The length of a literal symbol's code in the fixed code.
-pub(super) fn fixed_len(symbol: usize) -> u8 {
-    match symbol {
+/// The lengths of the fixed codes, of literals, two more than are used, and of distances.
+pub(super) fn fixed_lens() -> (Vec<u8>, Vec<u8>) {
+    let of = |symbol| match symbol {
         0..=143 | 280.. => 8,
         144..=255 => 9,
         _ => 7,
-    }
+    };
+    ((0..LITERALS + 2).map(of).collect(), vec![5; DISTANCES])
 }
 
 #[cfg(test)]
