@@ -171,7 +171,8 @@ fn a_compressor_is_learnt_once() {
 #[test]
 fn a_compressor_is_learnt_behind_a_stream_that_cannot_be_told() {
     let (old, new) = changed_text();
-    let mut padded = miniz_oxide::deflate::compress_to_vec(&text(200_000, "other"), 6);
+    // One block, so that its beginning shows it.
+    let mut padded = miniz_oxide::deflate::compress_to_vec(&text(20_000, "other"), 6);
     *padded.last_mut().unwrap() |= 0x80;
     let archive = |first: &[u8], plain: &[u8]| {
         let packed = miniz_oxide::deflate::compress_to_vec(plain, 1);
