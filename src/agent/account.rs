@@ -117,9 +117,17 @@ impl Account {
         self.hurry.subscribe()
     }
 
-    /// Notes why it goes on only with another budget, or that it may go on; durable on return.
-    pub(super) fn stop(&self, reason: Option<String>) -> Result<()> {
-        self.change(|agreed| agreed.stopped = reason)
+    /// Notes why an install on `terms` goes on only with another budget, or that it may go on; durable on return. Says whether those are the terms still:
+    /// of others nothing is noted.
+    pub(super) fn stop(&self, terms: Terms, reason: Option<String>) -> Result<bool> {
+        let mut still = false;
+        self.change(|agreed| {
+            still = agreed.terms == terms;
+            if still {
+                agreed.stopped = reason;
+            }
+        })?;
+        Ok(still)
     }
 
     fn change(&self, change: impl FnOnce(&mut Agreed)) -> Result<()> {
@@ -219,7 +227,9 @@ mod tests {
         let terms = Terms { urgent: true, max_bytes: Some(9), ..Terms::default() };
         let account = open(Some(1));
         account.agree(terms).unwrap();
-        account.stop(Some("too dear".to_owned())).unwrap();
+        let dear = |account: &Account, terms| account.stop(terms, Some("too dear".to_owned())).unwrap();
+        assert!(!dear(&account, Terms::default()) && account.stopped().is_none(), "a refusal on terms that are no more");
+        assert!(dear(&account, terms));
         account.note("one");
         account.note("one");
         account.blame("b3:bad");

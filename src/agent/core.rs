@@ -192,7 +192,7 @@ impl Agent {
                 self.move_job(&job, dest)?;
             }
             job.account.agree(terms)?;
-            job.limit(terms);
+            job.limit();
             return Ok(job);
         }
         let dest = dest.map_or_else(|| self.folder.default_dest(name), Path::to_path_buf);

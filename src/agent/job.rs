@@ -31,7 +31,9 @@ const COUNT_EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     pub(super) view: PackageView,
-    /// How many attempts have ended.
+    /// How many attempts have begun.
+    pub(super) begun: u64,
+    /// How many of them have ended.
     pub(super) rounds: u64,
     /// How many of them put something in place.
     pub(super) changes: u64,
@@ -82,12 +84,6 @@ impl Effort {
     /// All body bytes that have come.
     pub(super) fn spent_wire(&self) -> u64 {
         self.spent().wire_bytes
-    }
-
-    /// Lets the meter end what would go beyond the budget.
-    pub(super) fn limit(&self, terms: Terms) {
-        let before = self.earlier.wire_bytes + self.early.wire_bytes;
-        self.meter.limit_wire(terms.max_bytes.map_or(u64::MAX, |max| max.saturating_sub(before)));
     }
 }
 
@@ -158,7 +154,7 @@ impl Job {
             arrived: Arc::default(),
             account,
             live: std::sync::Mutex::default(),
-            seen: watch::Sender::new(Seen { view, rounds: 0, changes: 0 }),
+            seen: watch::Sender::new(Seen { view, begun: 0, rounds: 0, changes: 0 }),
             wake: Notify::new(),
             coming: Notify::new(),
             early: std::sync::Mutex::default(),
@@ -193,9 +189,11 @@ impl Job {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the attempt that runs keep a budget that was told meanwhile.
-    pub(super) fn limit(&self, terms: Terms) {
+    /// Lets the meter end what would go beyond the budget as it is now: at the begin of an attempt, and when another one was told meanwhile.
+    pub(super) fn limit(&self) {
+        // Read under the lock, so that whoever comes last sets what was told last.
         let live = self.live();
+        let terms = self.account.terms();
         live.meter.limit_wire(terms.max_bytes.map_or(u64::MAX, |max| max.saturating_sub(live.wire_bytes_before)));
     }
 
@@ -372,6 +370,7 @@ pub(super) async fn keep_current(agent: Arc<Agent>, job: Arc<Job>, look_at_once:
         rest(&agent, &job, &mut effort, None).await;
     }
     loop {
+        job.seen.send_modify(|seen| seen.begun += 1);
         let aim = if job.verify.swap(false, Ordering::Relaxed) { Aim::Verified } else { Aim::Current };
         job.take_early(&mut effort);
         let Ok(turn) = agent.turns.acquire().await else { return };
@@ -408,19 +407,19 @@ async fn counting(agent: &Arc<Agent>, job: &Arc<Job>, effort: &mut Effort, aim: 
         let terms = job.account.terms();
         let outcome = counted(agent, job, effort, terms, aim).await;
         let stopped = matches!(outcome, Err(Error::Budget(_) | Error::Net(crate::net::Error::OverBudget { .. })));
-        if stopped && job.account.terms() != terms {
-            continue;
-        }
         let over = if let Err(Error::Budget(over)) = &outcome { Some(over) } else { None };
         if let Some(over) = over {
             effort.refuse(job.seen.borrow().view.wanted.as_ref(), terms, over);
         }
-        let (stopped, account) = (over.map(ToString::to_string), Arc::clone(job));
-        let noted = blocking::run("noting why an install stopped", move || account.account.stop(stopped)).await;
-        if let Ok(Err(error)) = noted {
-            warn!(package = %job.name(), %error, "why it stopped cannot be noted");
+        let (reason, account) = (over.map(ToString::to_string), Arc::clone(job));
+        match blocking::run("noting why an install stopped", move || account.account.stop(terms, reason)).await {
+            Ok(Ok(false)) if stopped => {}
+            Ok(Err(error)) => {
+                warn!(package = %job.name(), %error, "why it stopped cannot be noted");
+                return outcome;
+            }
+            _ => return outcome,
         }
-        return outcome;
     }
 }
 
@@ -429,6 +428,7 @@ async fn counted(agent: &Arc<Agent>, job: &Arc<Job>, effort: &mut Effort, terms:
     let read = meter.read();
     let wire_bytes_before = before.wire_bytes - read.wire_bytes;
     *job.live() = Live { meter: Arc::clone(&meter), wire_bytes_before, ..Live::default() };
+    job.limit();
     let outcome = {
         let working = attempt(agent, job, effort, terms, aim);
         tokio::pin!(working);

@@ -144,7 +144,8 @@ impl Agent {
                     let _ = replies.send(Reply::Installed(Box::new(installed))).await;
                     return Ok(());
                 }
-                if let Some(code) = &seen.view.blocked {
+                // An attempt that had begun before it was asked may have been refused on other terms.
+                if let Some(code) = seen.view.blocked.as_ref().filter(|_| rounds > before.begun) {
                     let problem = Problem::new(409, code, seen.view.reason.unwrap_or_default());
                     return Err(Error::Refused(match seen.view.changes_when {
                         Some(step) => problem.hint(step),

@@ -93,9 +93,6 @@ struct Walk<'a> {
 /// # Errors
 /// This machine cannot take it, or every source failed; what is staged is kept for the next attempt.
 pub(super) async fn attempt(agent: &Agent, job: &Job, effort: &mut Effort, terms: Terms, aim: Aim) -> Result<Outcome> {
-    if aim != Aim::Planned {
-        effort.limit(terms);
-    }
     let ended = walk(agent, job, effort, terms, aim).await;
     match (ended, terms.max_bytes) {
         (Err(Error::Net(crate::net::Error::OverBudget { .. })), Some(max_bytes)) => {
@@ -148,7 +145,7 @@ impl<'a> Walk<'a> {
             Ok(resolution) => resolution,
             Err(error) => {
                 self.absent |= error.problem().is_some_and(|problem| problem.code == "not_found");
-                self.failures.push(error.into());
+                let _ = self.noted(Err(error.into()))?;
                 return Ok(None);
             }
         };

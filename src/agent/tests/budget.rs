@@ -142,6 +142,8 @@ async fn over_the_budget_nothing_is_begun_and_a_larger_one_lets_it_go_on() {
     let view = until(running.agent(), |view| view.state == InstallState::Failed).await;
     assert_eq!((view.blocked.as_deref(), view.next_attempt), (Some("over_budget"), None));
     assert!(view.changes_when.unwrap().contains("--max-bytes"));
+    // Nor is one waited for that does not allow the question which version there is.
+    assert_eq!(code(install_on(running.agent(), "tool", false, at_most(10)).await.1), "over_budget");
     // News do not make it ask again for what it may not have.
     let manifests = || world.servers.iter().map(|server| server.manifests.load(std::sync::atomic::Ordering::SeqCst)).sum::<u64>();
     let asked = manifests();
