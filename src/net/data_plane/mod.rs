@@ -191,6 +191,13 @@ impl DataPlane {
         }
     }
 
+    /// Has what a version needs read again, its patches too, unless that was done lately.
+    fn doubt(&self, id: ManifestId) {
+        if self.access.doubted(id) {
+            self.patches.check(id);
+        }
+    }
+
     async fn turn(&self) -> Result<OwnedSemaphorePermit, Response> {
         self.turn_holding(0).await
     }
@@ -293,9 +300,7 @@ async fn doubts(plane: Plane, peer: Peer, Path(manifest): Path<String>) -> Resul
     if !plane.access.may_list(&peer, id).await {
         return Err(no_version());
     }
-    if plane.access.doubted(id) {
-        plane.patches.check(id);
-    }
+    plane.doubt(id);
     Ok(StatusCode::ACCEPTED)
 }
 

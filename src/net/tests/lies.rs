@@ -274,4 +274,21 @@ async fn damaged_patches_are_built_again() {
     let kept = world.patch_files().next().unwrap();
     std::fs::write(&kept, &bytes[..20]).unwrap();
     assert!(ask(at_once).await.is_none());
+
+    // The disk does not give it back: nobody gets it wrong, and so nobody says so but the server itself.
+    let set = ask(built).await.unwrap();
+    let kept = world.patch_files().next().unwrap();
+    std::fs::remove_file(&kept).unwrap();
+    std::fs::create_dir(&kept).unwrap();
+    for patch in &set {
+        let _ = fetch(patch).await;
+        let _ = std::fs::remove_file(dir.path().join("patch"));
+    }
+    assert_eq!(world.doubted(), [new; 2]);
+    within(async {
+        while kept.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 }

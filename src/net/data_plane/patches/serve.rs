@@ -70,11 +70,16 @@ async fn patch(
     let target = plane.version(&peer, &target).await.map_err(Problem::into_response)?;
     let base = plane.version(&peer, &base).await.map_err(Problem::into_response)?;
     let digest: FileDigest = digest.parse().map_err(|_| absent())?;
-    let path = plane.patches().cache.patch(Pair { base: base.manifest.id(), target: target.manifest.id() }, digest);
-    let mut file = std::fs::File::open(path).map_err(|_| absent())?;
+    let pair = Pair { base: base.manifest.id(), target: target.manifest.id() };
+    let mut file = std::fs::File::open(plane.patches().cache.patch(pair, digest)).map_err(|_| absent())?;
     let turn = plane.turn().await?;
+    let doubter = Arc::clone(&plane);
     let body = answer::stream("a patch", turn, move |outlet| {
-        let failed = |error| consign_store::Error::Io { operation: "read", path: "a patch".into(), source: error };
+        let failed = |source| {
+            // What the disk does not give back is built again, as what it gives back wrong is.
+            doubter.doubt(pair.target);
+            consign_store::Error::Io { operation: "read", path: "a patch".into(), source }
+        };
         file.seek(SeekFrom::Start(query.from)).map_err(failed)?;
         let mut part = vec![0; PART_BYTES];
         loop {
