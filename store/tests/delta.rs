@@ -7,6 +7,7 @@
 )]
 
 use std::fs;
+use std::path::Path;
 
 use consign_store::delta::similar::{Described, Sketch, best_base, name_key};
 use consign_store::delta::{self, Applier, FileBase, Header, Limits, Verifier, WINDOW_BYTES};
@@ -185,14 +186,25 @@ fn golden_bytes() {
         target[at] ^= 5;
     }
     target.splice(30_000..30_100, *b"Eighteen bytes now");
-    let patch = delta::encode(&[&base], &target, &Limits::default()).unwrap();
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/patch-v2.bin");
+    assert_golden("patch-v3.bin", &base, &target);
+    // What is new in two windows, so much that it lies apart: the later draws from the earlier.
+    let block = noise(1000, 16);
+    let mut target = base.repeat(60);
+    for at in [10_000, 4_600_000] {
+        target.splice(at..at, (0..140_u8).flat_map(|count| [&block[..], &[count]].concat()));
+    }
+    assert_golden("patch-literals-v3.bin", &base, &target);
+}
+
+fn assert_golden(name: &str, base: &[u8], target: &[u8]) {
+    let patch = delta::encode(&[base], target, &Limits::default()).unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("CONSIGN_BLESS").is_some() {
-        fs::write(golden, &patch).unwrap();
+        fs::write(&golden, &patch).unwrap();
     }
     let kept = fs::read(golden).unwrap();
     // What was once written must be read for ever; a better encoder may write something else.
-    assert!(apply(&kept, &[&base], 4096).unwrap() == target);
+    assert!(apply(&kept, &[base], 4096).unwrap() == target);
     assert!(
         patch == kept,
         "the encoder writes other bytes than it did: if that is meant, keep the old file under another name too"

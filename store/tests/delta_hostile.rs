@@ -6,8 +6,11 @@
     reason = "a test that cannot go on has failed; clippy knows only functions marked as tests; noise takes the low bytes"
 )]
 
+use std::io::Write as _;
+
 use consign_store::delta::{self, Limits, SECTION_BYTES_MAX, WINDOW_BYTES};
 use consign_store::{Error, Result};
+use lzma_rust2::{Lzma2Options, Lzma2Writer};
 
 const FIXED_BYTES: usize = 52;
 const HEADER_BYTES: usize = FIXED_BYTES + 40;
@@ -185,17 +188,36 @@ fn crafted(target_len: u64, decisions: &[u8], literals: &[u8]) -> Vec<u8> {
     [&patch, decisions, literals].concat()
 }
 
-#[test]
-fn literals_that_expand_behind_their_window() {
-    let bomb = zstd::bulk::compress(&vec![0; 256 << 20], 3).unwrap();
-    assert!(bomb.len() < 64 << 10);
-    let error = refusal(&crafted(1000, b"", &bomb), b"");
-    assert!(error.to_string().contains("within their window"), "{error}");
+/// A section of literals that says that it makes `announced` bytes, and makes `made`.
+fn literals(announced: u32, made: usize) -> Vec<u8> {
+    let mut stream = Lzma2Writer::new(Vec::new(), Lzma2Options::default());
+    stream.write_all(&vec![0; made]).unwrap();
+    stream.flush().unwrap();
+    [&announced.to_le_bytes()[..], stream.inner()].concat()
 }
 
 #[test]
-fn literals_that_are_no_frame() {
-    assert!(matches!(refusal(&crafted(1000, b"", b"nonsense"), b""), Error::Damaged { .. }));
+fn literals_that_expand_behind_their_window() {
+    let bomb = literals(256 << 20, 8 << 20);
+    assert!(bomb.len() < 4 << 10);
+    for (section, why) in [
+        (bomb, "more than their window"),
+        (literals(u32::MAX, 1000), "more than their window"),
+        (literals(1000, 1001), "go on behind their end"),
+        (literals(1000, 3 << 20), "go on behind their end"),
+        (literals(1000, 999), "cannot be decompressed"),
+        (vec![1, 0, 0], "end early"),
+    ] {
+        let error = refusal(&crafted(1000, b"", &section), b"");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[test]
+fn literals_that_are_no_stream() {
+    for section in [&b"nonsense"[..], b"\x01\0\0\0\x80\0\0\0\0", b"\x01\0\0\0\x02\0\0a", b"\x01\0\0\0\0"] {
+        assert!(matches!(refusal(&crafted(1000, b"", section), b""), Error::Damaged { .. }), "{section:?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::base::{Joined, ReadAt};
 use super::coder::Decoder;
 use super::format::{BaseRef, FRAME_BYTES, Frame, Header, Limits, WINDOW_BYTES, damaged};
+use super::literals::Unpacker;
 use super::window::{Literals, Model};
 use crate::chunk::record::ChunkLine;
 use crate::chunk::{CHUNK_BYTES_MAX, cut};
@@ -25,6 +26,8 @@ const READ_BYTES: usize = 64 << 10;
 pub struct Applier<B> {
     bases: Bases<B>,
     model: Model,
+    /// From the first window on whose literals lie apart.
+    unpacker: Option<Unpacker>,
     target_len: u64,
     done: u64,
     arrived: Vec<u8>,
@@ -54,6 +57,7 @@ impl<B: ReadAt> Applier<B> {
         Ok(Self {
             bases: Bases(Joined::new(bases)),
             model: Model::new(header.target_len),
+            unpacker: None,
             target_len: header.target_len,
             done: 0,
             arrived: Vec::new(),
@@ -109,7 +113,8 @@ impl<B: ReadAt> Applier<B> {
     fn window(&mut self, frame: Frame, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let len = (self.target_len - self.done).min(WINDOW_BYTES as u64) as usize;
         let (decisions, packed) = self.arrived.split_at(frame.decisions);
-        let bare = if packed.is_empty() { Vec::new() } else { unpack(packed, len)? };
+        let bare =
+            if packed.is_empty() { Vec::new() } else { self.unpacker.get_or_insert_with(Unpacker::new).unpack(packed, len)? };
         let mut literals = if packed.is_empty() { Literals::Modelled } else { Literals::Apart(&bare) };
         self.window.clear();
         self.window.resize(len, 0);
@@ -124,11 +129,6 @@ impl<B: ReadAt> Applier<B> {
         self.done += len as u64;
         sink(&self.window)
     }
-}
-
-/// Decompresses literals: more than a window's bytes are refused.
-fn unpack(packed: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
-    zstd::bulk::decompress(packed, bytes_max).map_err(|_| damaged("its literals cannot be decompressed within their window"))
 }
 
 /// Cuts and hashes what comes out of a patch.

@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 
 use super::format::BaseRef;
-use super::matcher::{KEY_BYTES, Matcher, common_prefix, equal_bytes, resemblance};
-use super::window::{Cover, is_text};
+use super::matcher::{self, KEY_BYTES, Looks, Matcher, common_prefix, equal_bytes, resemblance};
+use super::window::Cover;
 use crate::id::FileDigest;
 use crate::manifest::recipe;
 
@@ -20,11 +20,6 @@ const FAR_GAIN_MIN: i64 = 16;
 const BEGIN_EQUAL: u32 = 4;
 /// Alignments that are tried without the index.
 const RECENT: usize = 4;
-/// Places without a match after which every second is skipped, then more; in text, where what is new is small, later.
-const MISSES_STEP: usize = 32;
-const MISSES_STEP_TEXT: usize = 64;
-/// Most places that are skipped.
-const SKIP_MAX: usize = 16;
 
 /// A place of the target that is the same as a place of the base.
 #[derive(Debug, Clone, Copy)]
@@ -69,15 +64,15 @@ struct Anchors<'a> {
     base: &'a Base<'a>,
     target: &'a [u8],
     recent: [isize; RECENT],
-    misses: usize,
     at: usize,
     begun: bool,
+    looks: Looks,
 }
 
 impl<'a> Anchors<'a> {
     fn new(base: &'a Base<'a>, target: &'a [u8]) -> Self {
         let empty = base.bytes.is_empty() || target.is_empty();
-        Self { base, target, recent: [0; RECENT], misses: 0, at: 0, begun: empty }
+        Self { base, target, recent: [0; RECENT], at: 0, begun: empty, looks: Looks::default() }
     }
 }
 
@@ -100,28 +95,31 @@ impl Iterator for Anchors<'_> {
                 let same = common_prefix(&base[here..], &target[at..]);
                 if same > 0 {
                     self.at += same;
-                    self.misses = 0;
                     continue;
                 }
+            }
+            // An alignment that is found late reaches back to where it begins.
+            if !matcher::is_chosen(target, at) {
+                self.at += 1;
+                continue;
+            }
+            if let Some(here) = here {
                 if stays_good(&base[here..], &target[at..]) {
                     self.at += 1;
                     continue;
                 }
                 present = resemblance(&base[here..], &target[at..]);
             }
-            if let Some(found) = better(self.base.matcher(), base, target, at, &self.recent, present + GAIN_MIN) {
+            if let Some(found) = better(self.base.matcher(), base, target, at, &self.recent, present + GAIN_MIN, &mut self.looks)
+            {
                 let shift = found.cast_signed() - at.cast_signed();
                 let place = self.recent.iter().position(|&known| known == shift).unwrap_or(RECENT - 1);
                 self.recent.copy_within(..place, 1);
                 self.recent[0] = shift;
-                self.misses = 0;
                 self.at += KEY_BYTES.min(target.len() - at);
                 return Some(Anchor { target: at, base: found });
             }
-            self.misses += 1;
-            let is_text = is_text(&target[at..target.len().min(at + KEY_BYTES)]);
-            let step = if is_text { MISSES_STEP_TEXT } else { MISSES_STEP };
-            self.at += 1 + (self.misses / step).min(SKIP_MAX);
+            self.at += 1;
         }
         None
     }
@@ -144,7 +142,15 @@ fn begins_alike(base: &[u8], target: &[u8]) -> bool {
 }
 
 /// Finds a place of the base that scores above `floor`: by recent alignments, then by the index.
-fn better(matcher: &Matcher, base: &[u8], target: &[u8], at: usize, recent: &[isize], floor: i64) -> Option<usize> {
+fn better(
+    matcher: &Matcher,
+    base: &[u8],
+    target: &[u8],
+    at: usize,
+    recent: &[isize],
+    floor: i64,
+    looks: &mut Looks,
+) -> Option<usize> {
     let mut best = None;
     let mut floor = floor;
     for &shift in &recent[1..] {
@@ -158,7 +164,7 @@ fn better(matcher: &Matcher, base: &[u8], target: &[u8], at: usize, recent: &[is
             best = Some(place);
         }
     }
-    matcher.best(base, target, at, floor + FAR_GAIN_MIN).map(|(place, _)| place).or(best)
+    matcher.best(base, target, at, floor + FAR_GAIN_MIN, looks).map(|(place, _)| place).or(best)
 }
 
 /// Extends anchors in both directions as far as it pays, and settles overlaps.

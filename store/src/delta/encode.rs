@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::thread;
 
 use crossbeam_channel::bounded;
-use zstd::zstd_safe::CParameter;
 
 use super::coder::Encoder;
 use super::covers::{self, Base};
 use super::format::{BASES_MAX, BaseRef, Frame, Header, Limits, WINDOW_BYTES};
+use super::literals::Packer;
 use super::window::{Bases, Cover, Literals, Model, PAD};
 use crate::cores;
 use crate::error::{Error, Result};
@@ -17,10 +17,8 @@ use crate::parallel::BESIDE_BYTES_MIN;
 
 /// Literal bytes of a window above which they are compressed apart: models are slow where much is new, and no better there.
 const MODELLED_BYTES_MAX: usize = 128 << 10;
-/// The zstd level of literals, and their shortest match: without those of three bytes patches of native programs are up to a tenth larger. Level 18, which
-/// looks for them too, takes a quarter longer for the same bytes.
-const ZSTD_LEVEL: i32 = 17;
-const MATCH_BYTES_MIN: u32 = 3;
+/// Literal bytes that lie apart which take as long to read as a decision.
+const BYTES_A_DECISION: u64 = 2;
 /// Covers that a thread which looks for them gives at once, and how often before it waits: 1.5 MiB in all.
 const BATCH_COVERS: usize = 512;
 const BATCHES_MAX: usize = 128;
@@ -110,8 +108,7 @@ fn encode_covers(
 ) -> Result<u64> {
     let mut covers = join_close(covers).peekable();
     sink(&header.encode())?;
-    let mut model = Model::new(header.target_len);
-    let mut held = Held(base.bytes);
+    let mut encoding = Encoding { model: Model::new(header.target_len), packer: None, held: Held(base.bytes) };
     let mut own = Vec::new();
     let (mut start, mut decisions) = (0, 0);
     for window in target.chunks(WINDOW_BYTES) {
@@ -121,7 +118,7 @@ fn encode_covers(
             own.push(clip(&cover, start, end));
         }
         own.extend(covers.peek().filter(|cover| cover.target < end).map(|cover| clip(cover, start, end)));
-        let (encoded, decided) = encode_window(&mut model, &mut held, start, window, &own)?;
+        let (encoded, decided) = encoding.window(start, window, &own)?;
         sink(&encoded)?;
         decisions += decided;
         start = end;
@@ -153,32 +150,31 @@ fn clip(cover: &Cover, start: u64, end: u64) -> Cover {
     Cover { target: from, base: cover.base + (from - cover.target), len: to - from }
 }
 
-fn encode_window(model: &mut Model, held: &mut Held<'_>, start: u64, window: &[u8], covers: &[Cover]) -> Result<(Vec<u8>, u64)> {
-    let covered: u64 = covers.iter().map(|cover| cover.len).sum();
-    let mut encoder = Encoder::new();
-    let mut buffer = window.to_vec();
-    let mut packed = Vec::new();
-    if window.len() - usize::try_from(covered).unwrap_or(usize::MAX) > MODELLED_BYTES_MAX {
-        let bare = bare(start, window, covers);
-        packed = pack(&bare)?;
-        model.window(&mut encoder, held, start, &mut buffer, covers, &mut Literals::Apart(&bare))?;
-    } else {
-        model.window(&mut encoder, held, start, &mut buffer, covers, &mut Literals::Modelled)?;
-    }
-    let decided = encoder.decisions;
-    let decisions = encoder.finish();
-    let frame = Frame { decisions: decisions.len(), literals: packed.len() }.encode();
-    Ok(([&frame[..], &decisions, &packed].concat(), decided))
+/// What goes from window to window.
+struct Encoding<'a> {
+    model: Model,
+    /// From the first window on whose literals lie apart.
+    packer: Option<Packer>,
+    held: Held<'a>,
 }
 
-/// Compresses literals.
-fn pack(bare: &[u8]) -> Result<Vec<u8>> {
-    let compressor = || {
-        let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
-        compressor.set_parameter(CParameter::MinMatch(MATCH_BYTES_MIN))?;
-        compressor.compress(bare)
-    };
-    compressor().map_err(|source| Error::Io { operation: "compress literals of", path: "patch".into(), source })
+impl Encoding<'_> {
+    /// Encodes a window; returns it with the count of its decisions.
+    fn window(&mut self, start: u64, window: &[u8], covers: &[Cover]) -> Result<(Vec<u8>, u64)> {
+        let Self { model, packer, held } = self;
+        let covered: u64 = covers.iter().map(|cover| cover.len).sum();
+        let mut encoder = Encoder::new();
+        let mut buffer = window.to_vec();
+        let apart = window.len() - usize::try_from(covered).unwrap_or(usize::MAX) > MODELLED_BYTES_MAX;
+        let new = if apart { bare(start, window, covers) } else { Vec::new() };
+        let packed = if apart { packer.get_or_insert_with(Packer::new).pack(&new)? } else { Vec::new() };
+        let mut literals = if apart { Literals::Apart(&new) } else { Literals::Modelled };
+        model.window(&mut encoder, held, start, &mut buffer, covers, &mut literals)?;
+        let decided = encoder.decisions + new.len() as u64 / BYTES_A_DECISION;
+        let decisions = encoder.finish();
+        let frame = Frame { decisions: decisions.len(), literals: packed.len() }.encode();
+        Ok(([&frame[..], &decisions, &packed].concat(), decided))
+    }
 }
 
 /// Collects the bytes between covers.

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::id::FileDigest;
 
 /// The version of patches: another whenever models are, because the same decisions then mean something else.
-pub const PATCH_VERSION: u16 = 2;
+pub const PATCH_VERSION: u16 = 3;
 /// Target bytes of a window, except the last.
 pub const WINDOW_BYTES: usize = 4 << 20;
 /// Most contents that a patch may draw from.
@@ -131,7 +131,7 @@ impl Header {
 pub(super) struct Frame {
     /// Bytes of the coded decisions.
     pub(super) decisions: usize,
-    /// Bytes of the zstd frame with the literals; none: they are among the decisions.
+    /// Bytes of the compressed literals; none: they are among the decisions.
     pub(super) literals: usize,
 }
 

@@ -18,6 +18,42 @@ const COMPARE_BYTES_MAX: usize = 256;
 /// Points behind the best at which a comparison ends.
 const SLACK: i64 = 16;
 
+/// Strings that are looked up at once, so that their memory is waited for at once, and the bytes of the target in which they are.
+const AHEAD: usize = 16;
+const AHEAD_BYTES: usize = 128;
+
+/// What was looked up of one string.
+#[derive(Debug, Clone, Copy, Default)]
+struct Look {
+    at: usize,
+    places: u128,
+    /// The bytes at the newest place.
+    newest: u64,
+}
+
+/// What was looked up ahead of one target.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    all: [Look; AHEAD],
+    len: usize,
+    next: usize,
+}
+
+impl Looks {
+    /// Takes what was looked up of the string at `at`; what is before it is passed over.
+    fn take(&mut self, at: usize) -> Option<Look> {
+        while self.next < self.len && self.all[self.next].at < at {
+            self.next += 1;
+        }
+        self.all[..self.len].get(self.next).filter(|look| look.at == at).copied()
+    }
+}
+
+/// The bytes at the newest of some places; zero if there is none.
+fn newest(base: &[u8], places: u128) -> u64 {
+    (places as u32).checked_sub(1).map_or(0, |place| key(base, place as usize))
+}
+
 /// An index of a base: the last four places of the strings with equal hash.
 #[derive(Debug)]
 pub(super) struct Matcher {
@@ -76,8 +112,22 @@ impl Matcher {
         hash(key) >> SAMPLE_SHIFT & (self.sample as u64 - 1) == 0
     }
 
+    /// Looks up what is indexed of `target` from `at` on.
+    fn look_ahead(&self, base: &[u8], target: &[u8], at: usize, looks: &mut Looks) {
+        let end = (at + AHEAD_BYTES).min((target.len() + 1).saturating_sub(KEY_BYTES));
+        let chosen = (at..end).map(|at| (at, key(target, at))).filter(|(_, wanted)| self.is_indexed(*wanted));
+        (looks.len, looks.next) = (0, 0);
+        for (look, (at, wanted)) in looks.all.iter_mut().zip(chosen) {
+            *look = Look { at, places: self.places[self.head(wanted)], newest: 0 };
+            looks.len += 1;
+        }
+        for look in &mut looks.all[..looks.len] {
+            look.newest = newest(base, look.places);
+        }
+    }
+
     /// Finds the place of `base`, which was indexed, that `target[at..]` resembles best, and its score, if any scores above `floor`.
-    pub(super) fn best(&self, base: &[u8], target: &[u8], at: usize, floor: i64) -> Option<(usize, i64)> {
+    pub(super) fn best(&self, base: &[u8], target: &[u8], at: usize, floor: i64, looks: &mut Looks) -> Option<(usize, i64)> {
         if at + KEY_BYTES > target.len() {
             return None;
         }
@@ -87,11 +137,16 @@ impl Matcher {
         }
         let mut best = None;
         let mut top = floor;
-        let mut places = self.places[self.head(wanted)];
+        let Look { mut places, newest: mut found, .. } = looks.take(at).unwrap_or_else(|| {
+            self.look_ahead(base, target, at, looks);
+            looks.all[0]
+        });
         while places != 0 {
             let place = (places as u32 - 1) as usize;
             places >>= u32::BITS;
-            if key(base, place) == wanted {
+            let same = found == wanted;
+            found = newest(base, places);
+            if same {
                 let score = resemblance(&base[place..], &target[at..]);
                 if score > top {
                     top = score;
@@ -115,6 +170,12 @@ fn size(len: usize) -> (u32, usize) {
         sample *= 2;
     }
     (bits(sample), sample)
+}
+
+/// Says whether a string is one of those that are looked for.
+#[inline]
+pub(super) fn is_chosen(bytes: &[u8], at: usize) -> bool {
+    at + KEY_BYTES <= bytes.len() && hash(key(bytes, at)) >> SAMPLE_SHIFT & (SAMPLE as u64 - 1) == 0
 }
 
 fn hash(key: u64) -> u64 {

@@ -36,6 +36,7 @@ mod echo;
 mod encode;
 mod fields;
 mod format;
+mod literals;
 mod matcher;
 mod model;
 mod set;

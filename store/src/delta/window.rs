@@ -445,7 +445,7 @@ fn settled(before: u16) -> u16 {
 
 /// Says whether all bytes are printable text.
 #[inline]
-pub(super) fn is_text(bytes: &[u8]) -> bool {
+fn is_text(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t'))
 }
 
