@@ -24,6 +24,9 @@ const RUN_LEVELS: usize = 8;
 const SETTLED: u16 = 4000;
 /// The same behind two bytes of text, where little is asked and each answer counts: as for other bytes, patches of scripts are 1 to 4 % larger.
 const SETTLED_TEXT: u16 = 600;
+/// Most bits of the count of entries in tables that are asked at most bytes: they stay in a core's cache. With 18 bits patches of native programs are 0.3 to 1.1 %
+/// smaller, built a tenth to a sixth slower and applied a quarter slower.
+const NEAR_BITS_MAX: u32 = 15;
 /// Uses after which a flag's slot learns no slower.
 const FLAG_USES_MAX: u32 = 1000;
 /// Shifts that are remembered.
@@ -70,6 +73,8 @@ pub(super) struct Model {
     flag_mixer: Mixer<4>,
     runs: Vec<Slot>,
     words: ByteModel<3>,
+    /// The lowest bytes of words.
+    lows: ByteModel<2>,
     changes: ByteModel<3>,
     literals: ByteModel<5>,
     numbers: NumberModel,
@@ -94,6 +99,11 @@ const TRUSTS_A_SET: usize = 6;
 const LEAD_SET: usize = 4;
 const LEAD_CONTEXT: u64 = 1 << 40;
 
+/// Most bits of the count of slots for the lowest bytes of words.
+const LOW_BITS_MAX: u32 = 16;
+/// The place of the lowest byte of a word.
+const LOWEST: usize = 3;
+
 const GAP: usize = 0;
 const LEN: usize = 1;
 const SHIFT: usize = 2;
@@ -102,16 +112,18 @@ impl Model {
     /// Makes a model for a target of `target_len` bytes: the tables of a small one are small.
     pub(super) fn new(target_len: u64) -> Self {
         let bits = (64 - (target_len / 32).leading_zeros()).clamp(10, 18);
+        let near = bits.min(NEAR_BITS_MAX);
         Self {
             tables: &LOGISTIC,
-            fields: Fields::new(bits),
+            fields: Fields::new(near),
             hits: vec![Slot::NEW; KINDS * 8 * 4],
             calm: vec![Slot::guess(2000); 1 << 16],
-            flags: vec![Slot::guess(2000); 1 << bits],
-            flag_shift: 64 - bits,
+            flags: vec![Slot::guess(2000); 1 << near],
+            flag_shift: 64 - near,
             flag_mixer: Mixer::new(OUTLOOKS * 4, 6),
             runs: vec![Slot::guess(60000); RUN_LEVELS * 4],
             words: ByteModel::new(bits, 1 + LEAD_SET, 250),
+            lows: ByteModel::new(bits.min(LOW_BITS_MAX), 1, 250),
             changes: ByteModel::new(bits, 1, 250),
             literals: ByteModel::new((bits + 3).min(20), TRUST_SETS, 250),
             numbers: NumberModel::new(3),
@@ -379,6 +391,12 @@ impl Model {
         let lead = Lead::of_code(lead);
         let mut done = lead.fill;
         for (place, byte) in change.into_iter().enumerate().skip(lead.bytes) {
+            if place == LOWEST {
+                // It is nearly noise: what tells more of the others makes patches of native programs half a percent smaller, and building a twentieth slower.
+                let contexts = [u64::from(done), before >> 8];
+                done = done << 8 | u32::from(self.lows.code(coder, self.tables, 0, &contexts, byte));
+                break;
+            }
             let upper = u64::from(done) | (place as u64) << 32;
             let old = u64::from(spot.old.to_be_bytes()[place]);
             let contexts = [upper, (place as u64) << 32 | before, (place as u64) << 32 | old | u64::from(done != 0) << 8];
