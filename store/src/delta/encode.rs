@@ -167,7 +167,7 @@ impl Encoding<'_> {
         let mut buffer = window.to_vec();
         let apart = window.len() - usize::try_from(covered).unwrap_or(usize::MAX) > MODELLED_BYTES_MAX;
         let new = if apart { bare(start, window, covers) } else { Vec::new() };
-        let packed = if apart { packer.get_or_insert_with(Packer::new).pack(&new)? } else { Vec::new() };
+        let packed = if apart { Packer::pack(packer, &new)? } else { Vec::new() };
         let mut literals = if apart { Literals::Apart(&new) } else { Literals::Modelled };
         model.window(&mut encoder, held, start, &mut buffer, covers, &mut literals)?;
         let decided = encoder.decisions + new.len() as u64 / BYTES_A_DECISION;
