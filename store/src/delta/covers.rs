@@ -76,6 +76,27 @@ impl<'a> Anchors<'a> {
     }
 }
 
+impl Anchors<'_> {
+    /// Finds a place of the base that scores above `floor`: by recent alignments, then by the index.
+    fn better(&mut self, mut floor: i64) -> Option<usize> {
+        let (base, target, at) = (self.base.bytes, self.target, self.at);
+        let mut best = None;
+        for &shift in &self.recent[1..] {
+            let Some(place) = at.checked_add_signed(shift).filter(|&place| place < base.len()) else { continue };
+            if !begins_alike(&base[place..], &target[at..]) {
+                continue;
+            }
+            let score = resemblance(&base[place..], &target[at..]);
+            if score > floor {
+                floor = score;
+                best = Some(place);
+            }
+        }
+        let found = self.base.matcher().best(base, target, at, floor + FAR_GAIN_MIN, &mut self.looks);
+        found.map(|(place, _)| place).or(best)
+    }
+}
+
 impl Iterator for Anchors<'_> {
     type Item = Anchor;
 
@@ -90,28 +111,18 @@ impl Iterator for Anchors<'_> {
         while self.at < target.len() {
             let at = self.at;
             let here = at.checked_add_signed(self.recent[0]).filter(|&here| here < base.len());
-            let mut present = 0;
-            if let Some(here) = here {
-                let same = common_prefix(&base[here..], &target[at..]);
-                if same > 0 {
-                    self.at += same;
-                    continue;
-                }
+            let same = here.map_or(0, |here| common_prefix(&base[here..], &target[at..]));
+            if same > 0 {
+                self.at += same;
+                continue;
             }
             // An alignment that is found late reaches back to where it begins.
-            if !matcher::is_chosen(target, at) {
+            if !matcher::is_chosen(target, at) || here.is_some_and(|here| stays_good(&base[here..], &target[at..])) {
                 self.at += 1;
                 continue;
             }
-            if let Some(here) = here {
-                if stays_good(&base[here..], &target[at..]) {
-                    self.at += 1;
-                    continue;
-                }
-                present = resemblance(&base[here..], &target[at..]);
-            }
-            if let Some(found) = better(self.base.matcher(), base, target, at, &self.recent, present + GAIN_MIN, &mut self.looks)
-            {
+            let present = here.map_or(0, |here| resemblance(&base[here..], &target[at..]));
+            if let Some(found) = self.better(present + GAIN_MIN) {
                 let shift = found.cast_signed() - at.cast_signed();
                 let place = self.recent.iter().position(|&known| known == shift).unwrap_or(RECENT - 1);
                 self.recent.copy_within(..place, 1);
@@ -139,32 +150,6 @@ fn begins_alike(base: &[u8], target: &[u8]) -> bool {
         (Some(base), Some(target)) => equal_bytes(u64::from_le_bytes(*base) ^ u64::from_le_bytes(*target)) >= BEGIN_EQUAL,
         _ => true,
     }
-}
-
-/// Finds a place of the base that scores above `floor`: by recent alignments, then by the index.
-fn better(
-    matcher: &Matcher,
-    base: &[u8],
-    target: &[u8],
-    at: usize,
-    recent: &[isize],
-    floor: i64,
-    looks: &mut Looks,
-) -> Option<usize> {
-    let mut best = None;
-    let mut floor = floor;
-    for &shift in &recent[1..] {
-        let Some(place) = at.checked_add_signed(shift).filter(|&place| place < base.len()) else { continue };
-        if !begins_alike(&base[place..], &target[at..]) {
-            continue;
-        }
-        let score = resemblance(&base[place..], &target[at..]);
-        if score > floor {
-            floor = score;
-            best = Some(place);
-        }
-    }
-    matcher.best(base, target, at, floor + FAR_GAIN_MIN, looks).map(|(place, _)| place).or(best)
 }
 
 /// Extends anchors in both directions as far as it pays, and settles overlaps.

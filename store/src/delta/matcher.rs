@@ -172,7 +172,7 @@ fn size(len: usize) -> (u32, usize) {
     (bits(sample), sample)
 }
 
-/// Says whether a string is one of those that are looked for.
+/// Says whether a string is one of those that are looked for: all that a base up to 256 MiB may have indexed.
 #[inline]
 pub(super) fn is_chosen(bytes: &[u8], at: usize) -> bool {
     at + KEY_BYTES <= bytes.len() && hash(key(bytes, at)) >> SAMPLE_SHIFT & (SAMPLE as u64 - 1) == 0
