@@ -205,6 +205,8 @@ fn literals_that_expand_behind_their_window() {
         (literals(u32::MAX, 1000), "more than their window"),
         (literals(1000, 1001), "go on behind their end"),
         (literals(1000, 3 << 20), "go on behind their end"),
+        ([&literals(1000, 1000)[..], &[0x81]].concat(), "go on behind their end"),
+        ([&literals(1000, 1000)[..], &[0]].concat(), "go on behind their end"),
         (literals(1000, 999), "cannot be decompressed"),
         (vec![1, 0, 0], "end early"),
     ] {

@@ -145,7 +145,7 @@ impl<'a> Walk<'a> {
             Ok(resolution) => resolution,
             Err(error) => {
                 self.absent |= error.problem().is_some_and(|problem| problem.code == "not_found");
-                let _ = self.noted(Err(error.into()))?;
+                self.noted(Err(error.into()))?;
                 return Ok(None);
             }
         };

@@ -3,7 +3,7 @@
 //! The stream is LZMA2, ended at a whole byte behind each window. Of native programs it is a fiftieth to a quarter smaller than zstd frames of level 17 with
 //! matches of three bytes, and made in a quarter of the time; to read it costs 15 ns a byte.
 
-use std::io::{ErrorKind, Read, Write as _};
+use std::io::{Cursor, Read as _, Write as _};
 
 use lzma_rust2::{EncodeMode, Lzma2Options, Lzma2Reader, Lzma2Writer, LzmaOptions, MfType};
 
@@ -21,7 +21,7 @@ const QUICK_TRIES: i32 = 4;
 const WIDE_TRIES: i32 = 16;
 /// A match so long is taken at once.
 const NICE_BYTES: u32 = 32;
-/// Most literal bytes of a window that are compressed thoroughly if they are text: as long as the rest of such a window takes, at most.
+/// Most literal bytes of a window that are compressed thoroughly if they are text: 85 ms.
 const THOROUGH_BYTES_MAX: usize = 512 << 10;
 /// One control character of so many bytes, and it is not text, in whatever language.
 const TEXT_BYTES_A_CONTROL: usize = 64;
@@ -35,18 +35,20 @@ enum Effort {
     Quick,
     /// 6 MB/s, a tenth smaller: what is new in scripts is little, and most of their patches.
     Thorough,
-    /// 8 to 16 MB/s, a tenth to a quarter smaller: for windows that are mostly new, and for much text.
+    /// 5 to 16 MB/s, a twentieth smaller and more: for windows that are mostly new, and for much text.
     Wide,
 }
 
 impl Effort {
     fn of(bare: &[u8]) -> Self {
-        let is_control = |byte: &&u8| matches!(byte, 0..=8 | 14..=31);
-        let is_text = || bare.iter().filter(is_control).count() <= bare.len() / TEXT_BYTES_A_CONTROL;
-        match bare.len() {
-            0..=THOROUGH_BYTES_MAX if is_text() => Self::Thorough,
-            len if len > WINDOW_BYTES / 2 || is_text() => Self::Wide,
-            _ => Self::Quick,
+        let controls = bare.iter().filter(|byte| matches!(byte, 0..=8 | 14..=31)).count();
+        let is_text = controls <= bare.len() / TEXT_BYTES_A_CONTROL;
+        if is_text && bare.len() <= THOROUGH_BYTES_MAX {
+            Self::Thorough
+        } else if is_text || bare.len() > WINDOW_BYTES / 2 {
+            Self::Wide
+        } else {
+            Self::Quick
         }
     }
 
@@ -94,11 +96,11 @@ impl Packer {
 }
 
 /// Decompresses the literals of one patch.
-pub(super) struct Unpacker(Lzma2Reader<Section>);
+pub(super) struct Unpacker(Lzma2Reader<Cursor<Vec<u8>>>);
 
 impl Unpacker {
     pub(super) fn new() -> Self {
-        Self(Lzma2Reader::new(Section::default(), DICTIONARY_BYTES, None))
+        Self(Lzma2Reader::new(Cursor::default(), DICTIONARY_BYTES, None))
     }
 
     /// Decompresses the literals of the next window that has some: more than `bytes_max` are refused.
@@ -108,29 +110,12 @@ impl Unpacker {
         if len > bytes_max {
             return Err(damaged("its literals are more than their window"));
         }
-        *self.0.inner_mut() = Section { bytes: packed.to_vec(), at: 0 };
+        *self.0.inner_mut() = Cursor::new(packed.to_vec());
         let mut bare = vec![0; len];
         self.0.read_exact(&mut bare).map_err(|_| damaged("its literals cannot be decompressed"))?;
-        match self.0.read(&mut [0]) {
-            // Neither is anything left of a chunk nor does another one begin.
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(bare),
-            _ => Err(damaged("its literals go on behind their end")),
-        }
-    }
-}
-
-/// The part of the stream that is of one window.
-#[derive(Default)]
-struct Section {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Read for Section {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        let read = (&self.bytes[self.at..]).read(into)?;
-        self.at += read;
-        Ok(read)
+        let all_read = self.0.inner().position() == packed.len() as u64;
+        // With nothing left to read it fails, unless something is left of the chunk that was read last.
+        if all_read && self.0.read(&mut [0]).is_err() { Ok(bare) } else { Err(damaged("its literals go on behind their end")) }
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 /// What may be held in all, bytes: with what else a builder needs, less than 512 MiB.
 pub(super) const ROOM_BYTES: u64 = 448 << 20;
-/// What a patch needs that is being built, besides the index of its base: its model, and a window with its literals as they are compressed.
-pub(super) const PATCH_BYTES: u64 = 48 << 20;
+/// What a patch needs that is being built, besides the index of its base: its model, a window with its literals, and at most 32 MiB to compress those.
+pub(super) const PATCH_BYTES: u64 = 64 << 20;
 
 /// Room for [`ROOM_BYTES`].
 #[derive(Debug, Default)]
