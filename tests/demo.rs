@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::command::{PROGRAM, kept, run, text};
 use crate::common::content::{copy, edit, tree};
+use crate::common::process::processes_of;
 use crate::common::{holds, until};
 
 /// Runs the demo with `folder` as the place for temporary folders.
@@ -23,21 +24,6 @@ fn pair(folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
     copy(&old, &new);
     edit(&new, 1);
     (old, new)
-}
-
-/// The processes that were given something in `folder`.
-fn processes_of(folder: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").expect("listed").flatten() {
-        let read = |name: &str| fs::read(entry.path().join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        if let (Ok(words), Ok(variables)) = (read("cmdline"), read("environ"))
-            && words.contains("consign")
-            && variables.contains(text(folder))
-        {
-            found.push(words.replace('\0', " "));
-        }
-    }
-    found
 }
 
 #[test]

@@ -52,3 +52,5 @@ mod rights;
 mod update;
 #[cfg(test)]
 mod upkeep;
+#[cfg(test)]
+mod workers;

@@ -12,6 +12,9 @@ use super::error::CliError;
 /// What a process adds that lets others go first: beside one that does not it has about a tenth of a core.
 const NICENESS: i32 = 10;
 
+/// Exit code of a process whose owner is gone; nobody sees it.
+const ABANDONED: i32 = 1;
+
 /// Resolves when the process is asked to stop.
 pub type Shutdown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -33,6 +36,21 @@ pub fn serve<F: Future<Output = Result<(), CliError>>>(role: impl FnOnce(Shutdow
 pub fn let_others_first() {
     // Refused, it is only ruder.
     let _ = rustix::process::nice(NICENESS);
+}
+
+/// Ends the process as soon as its standard input ends. Whoever starts a worker holds the other end, which closes however it ends itself: a worker that
+/// nobody waits for any more would take a core and write to a folder that may be somebody else's by then.
+///
+/// # Errors
+/// The system refuses a thread.
+pub fn end_with_input() -> Result<(), CliError> {
+    let wait = || {
+        // Bytes say nothing.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        std::process::exit(ABANDONED);
+    };
+    let started = std::thread::Builder::new().name("owner".to_owned()).spawn(wait);
+    started.map(drop).map_err(|error| CliError::failed(format!("cannot start a thread: {error}")))
 }
 
 fn shutdown() -> std::io::Result<Shutdown> {

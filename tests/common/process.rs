@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::command::{PROGRAM, kept};
+use super::command::{PROGRAM, kept, text};
 use super::until;
 
 /// A role of the fleet and its folder.
@@ -135,4 +135,19 @@ impl Drop for Role {
             eprintln!("---- {}: {}\n{}", self.name, self.dir.display(), self.log_end());
         }
     }
+}
+
+/// The processes that were given something in `folder`.
+pub fn processes_of(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").expect("listed").flatten() {
+        let read = |name: &str| fs::read(entry.path().join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        if let (Ok(words), Ok(variables)) = (read("cmdline"), read("environ"))
+            && words.contains("consign")
+            && (words.contains(text(folder)) || variables.contains(text(folder)))
+        {
+            found.push(words.replace('\0', " "));
+        }
+    }
+    found
 }

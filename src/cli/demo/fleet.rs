@@ -3,10 +3,12 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use uuid::Uuid;
 
 use super::stop::Stop;
@@ -29,7 +31,7 @@ const LOG_TAIL_BYTES: i64 = 2_000;
 /// Name of the demo's site.
 const SITE: &str = "loopback";
 
-/// A process that ends with its owner.
+/// A process, with those that it started itself, that ends with its owner.
 struct Running(Child);
 
 /// A role's process.
@@ -56,7 +58,7 @@ impl Process {
 impl Drop for Running {
     fn drop(&mut self) {
         // Already ended is as good.
-        let _ = self.0.kill();
+        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
         let _ = self.0.wait();
     }
 }
@@ -225,6 +227,8 @@ fn spawn(role: Role, program: &Path, folder: &Path, words: &[&str], variables: &
 
 fn command(program: &Path, words: &[&str], variables: &[(&str, &OsStr)]) -> Command {
     let mut command = Command::new(program);
+    // A group of its own: its workers end with it.
+    command.process_group(0);
     command.args(words).env_remove("CONSIGN_JOIN").envs(variables.iter().copied());
     command
 }

@@ -26,6 +26,8 @@ use crate::protocol::report::{Cost, InstallState};
 const STEP_SECS_MAX: u64 = 1_800;
 /// Pause between two looks, milliseconds.
 const LOOK_MILLIS: u64 = 5;
+/// How often it is tried to remove the demo's folder.
+const REMOVALS_MAX: u32 = 400;
 /// Name of the demo's package.
 const PACKAGE: &str = "demo";
 
@@ -73,17 +75,41 @@ pub fn run(demo: &Demo, context: &Context) -> Result<(), CliError> {
         .tempdir()
         .map_err(|e| CliError::io("create a folder in", &std::env::temp_dir(), &e).hint("set TMPDIR to a folder with space"))?;
     folder.disable_cleanup(demo.keep);
+    let told = tell(demo, folder.path(), output);
+    if !demo.keep {
+        remove(folder.path(), output);
+    }
+    told
+}
+
+/// Tells the story in `root`; its processes have been told to end when it returns.
+fn tell(demo: &Demo, root: &Path, output: &Output) -> Result<(), CliError> {
     let stop = Stop::listen()?;
     let show = Show(output);
-    show.title(folder.path())?;
-    let (old, new) = versions(demo, folder.path(), &show)?;
-    let story = Story { root: folder.path().to_path_buf(), old, new, show };
+    show.title(root)?;
+    let (old, new) = versions(demo, root, &show)?;
+    let story = Story { root: root.to_path_buf(), old, new, show };
     let figures = story.tell(&stop)?;
     output.answer(&figures, |output| table(output, &figures))?;
     if demo.keep && !output.is_json() {
-        output.line(&format!("\nkept: {}", folder.path().display()))?;
+        output.line(&format!("\nkept: {}", root.display()))?;
     }
     if figures.verified { Ok(()) } else { Err(CliError::failed("the installed folder differs from the source").code("differs")) }
+}
+
+/// Removes the demo's folder. A process that was killed as it wrote there may do so once more, so that the folder is not empty in the end.
+fn remove(root: &Path, output: &Output) {
+    let mut left = Ok(());
+    for _ in 0..REMOVALS_MAX {
+        left = std::fs::remove_dir_all(root);
+        match &left {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => std::thread::sleep(Duration::from_millis(LOOK_MILLIS)),
+            _ => return,
+        }
+    }
+    if let Err(e) = left {
+        output.warning(&format!("cannot remove {}: {e}; remove it by hand", root.display()));
+    }
 }
 
 fn make_pair(dir: &Path) -> Result<(PathBuf, PathBuf), CliError> {

@@ -44,6 +44,9 @@ pub struct Patch {
     /// Let everything else on this machine go first
     #[arg(long)]
     background: bool,
+    /// End as soon as standard input ends: whoever started this and held it is gone
+    #[arg(long, hide = true)]
+    owned: bool,
 }
 
 /// What `store plan` answers: a contract.
@@ -112,10 +115,16 @@ pub fn patch(patch: &Patch, output: &Output) -> Result<(), CliError> {
     if patch.background {
         process::let_others_first();
     }
+    if patch.owned {
+        process::end_with_input()?;
+    }
     let store = Store::open_read_only(&patch.store)?;
-    let scratch = tempfile::tempdir().map_err(|e| CliError::io("create a folder in", &std::env::temp_dir(), &e))?;
+    // With what is built: whoever removes that after a kill removes this too.
+    let scratch = tempfile::tempdir_in(&patch.out).map_err(|e| CliError::io("create a folder in", &patch.out, &e))?;
     let (base, target) = (manifest(&store, patch.base, scratch.path())?, manifest(&store, patch.target, scratch.path())?);
     let built = delta::build_set(&store, &base, &target, &patch.out)?;
+    drop((base, target));
+    scratch.close().map_err(|e| CliError::io("remove the folder for manifests in", &patch.out, &e))?;
     let set = write_set(&patch.out, &built)?;
     output.answer(&set, |output| {
         let bytes = set.iter().map(|patch| patch.len).sum();

@@ -14,6 +14,8 @@ use crate::protocol::patches::{PATCHES_MAX, PatchInfo};
 
 /// The list of a set's patches.
 pub(super) const SET_FILE: &str = "set.json";
+/// What the name of a folder begins with in which a set is being built.
+const BUILDING: &str = ".building-";
 /// Longest list, bytes.
 const SET_BYTES_MAX: u64 = 64 << 20;
 
@@ -49,7 +51,14 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub fn new(dir: PathBuf, bytes_max: u64) -> Self {
+    /// Opens the cache in `dir`, which is nobody else's, and removes what a process that was killed left half built.
+    pub fn open(dir: PathBuf, bytes_max: u64) -> Self {
+        for folder in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if folder.file_name().to_string_lossy().starts_with(BUILDING) {
+                // What cannot be removed counts, and goes as what is least recently used.
+                let _ = fs::remove_dir_all(folder.path());
+            }
+        }
         Self { dir, bytes_max }
     }
 
@@ -100,7 +109,7 @@ impl Cache {
     pub fn begin(&self) -> Result<TempDir, String> {
         let dir = &self.dir;
         fs::create_dir_all(dir).map_err(|error| format!("cannot create {}: {error}", dir.display()))?;
-        let out = tempfile::Builder::new().prefix(".building-").tempdir_in(dir);
+        let out = tempfile::Builder::new().prefix(BUILDING).tempdir_in(dir);
         out.map_err(|error| format!("cannot create a folder in {}: {error}", dir.display()))
     }
 

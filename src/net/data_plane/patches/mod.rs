@@ -95,7 +95,7 @@ impl Patches {
     /// Builds patches of the versions in `store`, and keeps at most `bytes_max` of them in `dir`.
     #[must_use]
     pub fn new(store: Store, dir: PathBuf, bytes_max: u64) -> Self {
-        let cache = cache::Cache::new(dir, bytes_max);
+        let cache = cache::Cache::open(dir, bytes_max);
         Self {
             store,
             cache,

@@ -25,13 +25,15 @@ pub(super) async fn build(store: &Path, pair: Pair, cache: &Cache) -> Result<(),
     let mut command = Command::new(program);
     // Nobody waits longer for records because patches are being built.
     command
-        .args(["store", "patch", "--background", "--base"])
+        .args(["store", "patch", "--background", "--owned", "--base"])
         .arg(pair.base.to_string())
         .arg("--target")
         .arg(pair.target.to_string());
     command.arg("--out").arg(out.path()).arg("--").arg(store);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| format!("cannot start a worker: {error}"))?;
+    // Held until the worker has ended: if this process is killed before, so that nothing here is dropped, the worker ends by it.
+    let _held = child.stdin.take();
     let mut said = String::new();
     let run = async {
         if let Some(stderr) = child.stderr.take() {
