@@ -1,8 +1,9 @@
 //! Inflating, a piece at a time, with the end of the stream told exactly.
 
-use miniz_oxide::inflate::stream::{InflateState, inflate};
-use miniz_oxide::{DataFormat, MZFlush, MZStatus};
+use zlib_rs::{Inflate, InflateFlush, Status};
 
+/// Bits of the longest distance that a stream may go back by.
+const WINDOW_BITS: u8 = 15;
 /// Plain bytes given at once.
 const PIECE_BYTES: usize = 128 << 10;
 
@@ -17,29 +18,32 @@ pub(super) struct Step<'a> {
 
 /// Inflates one stream; needs 192 KiB.
 pub(super) struct Inflater {
-    state: Box<InflateState>,
+    state: Inflate,
     piece: Vec<u8>,
 }
 
 impl Inflater {
     pub(super) fn new() -> Self {
-        Self { state: InflateState::new_boxed(DataFormat::Raw), piece: vec![0; PIECE_BYTES] }
+        // No header before the stream.
+        Self { state: Inflate::new(false, WINDOW_BITS), piece: vec![0; PIECE_BYTES] }
     }
 
     /// Goes on with `input`; `None` if that is no deflate stream, or nothing moves: it is cut short.
     pub(super) fn step(&mut self, input: &[u8]) -> Option<Step<'_>> {
-        let done = inflate(&mut self.state, input, &mut self.piece, MZFlush::None);
-        let ended = done.status == Ok(MZStatus::StreamEnd);
-        let moved = done.bytes_consumed > 0 || done.bytes_written > 0;
-        if !ended && (done.status.is_err() || !moved) {
+        let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
+        let done = self.state.decompress(input, &mut self.piece, InflateFlush::NoFlush).ok()?;
+        let taken = (self.state.total_in() - before_in) as usize;
+        let written = (self.state.total_out() - before_out) as usize;
+        let ended = done == Status::StreamEnd;
+        if !ended && taken == 0 && written == 0 {
             return None;
         }
-        Some(Step { taken: done.bytes_consumed, plain: &self.piece[..done.bytes_written], ended })
+        Some(Step { taken, plain: &self.piece[..written], ended })
     }
 
     /// Begins another stream.
     pub(super) fn reset(&mut self) {
-        self.state.reset(DataFormat::Raw);
+        self.state.reset(false);
     }
 
     /// Inflates the stream at the front of `input`, gives its plain bytes to `sink`, and returns how many bytes it has, packed and plain;
