@@ -37,9 +37,9 @@ pub(super) struct Base<'a> {
 }
 
 impl<'a> Base<'a> {
-    /// Takes `bytes` as base.
-    pub(super) fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes, matcher: OnceLock::new(), digest: OnceLock::new() }
+    /// Takes `bytes` as base; `digest` is theirs if it is known, else they are cut and hashed where it is asked for.
+    pub(super) fn of(bytes: &'a [u8], digest: Option<FileDigest>) -> Self {
+        Self { bytes, matcher: OnceLock::new(), digest: digest.map_or_else(OnceLock::new, OnceLock::from) }
     }
 
     /// What a patch says of it.

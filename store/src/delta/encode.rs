@@ -12,6 +12,7 @@ use super::literals::Packer;
 use super::window::{Bases, Cover, Literals, Model, PAD};
 use crate::cores;
 use crate::error::{Error, Result};
+use crate::id::FileDigest;
 use crate::manifest::recipe;
 use crate::parallel::BESIDE_BYTES_MIN;
 
@@ -61,17 +62,23 @@ pub fn encode_known(header: &Header, bases: &[&[u8]], target: &[u8], limits: &Li
         several => Cow::Owned(several.concat()),
     };
     let mut out = Vec::new();
-    encode_into(header, &Base::of(&joined), target, &mut |bytes| {
+    encode_into(header, &Base::of(&joined, None), target, &mut |bytes| {
         out.extend_from_slice(bytes);
         Ok(())
     })
     .map(|_| out)
 }
 
-/// Builds a patch of one base and gives it to `sink` as it is made; returns how many decisions whoever applies it has to decode.
-pub(super) fn encode_one(base: &Base<'_>, target: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+/// Builds a patch of one base and gives it to `sink` as it is made; returns how many decisions whoever applies it has to decode. `digest` is the target's
+/// if it is known.
+pub(super) fn encode_one(
+    base: &Base<'_>,
+    (target, digest): (&[u8], Option<FileDigest>),
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<u64> {
     let named = vec![base.named()];
-    let header = Header { target: recipe::of_bytes(target).digest, target_len: target.len() as u64, bases: named };
+    let digest = digest.unwrap_or_else(|| recipe::of_bytes(target).digest);
+    let header = Header { target: digest, target_len: target.len() as u64, bases: named };
     Limits::default().check(&header)?;
     encode_into(&header, base, target, sink)
 }

@@ -13,6 +13,7 @@ use super::record::Recorder;
 use super::{DEPTH_MAX, FIXED_BYTES, LISTS_BYTES_MAX, MAGIC};
 use crate::chunk::fields::put_start;
 use crate::error::{Error, Result};
+use crate::id::FileDigest;
 use crate::map::ReadOnlyMap;
 use crate::parallel::both;
 
@@ -32,13 +33,13 @@ pub struct ApplyCost {
 pub(in crate::delta) type PatchSink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
 
 /// Builds the patch that makes `target` from `base`, which have the streams `found`, one that sees through deflate if that is of use, and gives it
-/// to `sink`; what is unfolded lies in `views`. Returns what applying it takes.
+/// to `sink`; what is unfolded lies in `views`. With the target is its digest, if it is known. Returns what applying it takes.
 ///
 /// # Errors
 /// I/O on `views`, what `sink` returns.
 pub(in crate::delta) fn encode_joined(
     base: &Base<'_>,
-    target: &[u8],
+    target: (&[u8], Option<FileDigest>),
     found: Streams,
     views: &Views,
     sink: PatchSink<'_>,
@@ -49,14 +50,14 @@ pub(in crate::delta) fn encode_joined(
 /// Builds a patch that sees through deflate at most `depth` times.
 pub(super) fn encode_nested(
     base: &Base<'_>,
-    target: &[u8],
+    target: (&[u8], Option<FileDigest>),
     found: Streams,
     depth: usize,
     views: &Views,
     sink: PatchSink<'_>,
 ) -> Result<ApplyCost> {
-    match (depth > 0).then(|| Unfolding::of(base.bytes, target, found)).flatten() {
-        Some(unfolding) => unfolding.encode(base.bytes, target, depth - 1, views, sink),
+    match (depth > 0).then(|| Unfolding::of(base.bytes, target.0, found)).flatten() {
+        Some(unfolding) => unfolding.encode(base.bytes, target.0, depth - 1, views, sink),
         None => encode_one(base, target, sink).map(|decisions| ApplyCost { decisions, folded_bytes: 0 }),
     }
 }
@@ -129,7 +130,7 @@ impl Unfolding {
         let (folded_bytes, replaying) = (folded.sum::<u64>(), self.replaying);
         drop(self);
         let found = if depth > 0 { Streams::of(&base_view, &target_view) } else { Streams::default() };
-        let inner = encode_nested(&Base::of(&base_view), &target_view, found, depth, views, sink)?;
+        let inner = encode_nested(&Base::of(&base_view, None), (&target_view, None), found, depth, views, sink)?;
         Ok(ApplyCost { decisions: inner.decisions + replaying, folded_bytes: inner.folded_bytes + folded_bytes })
     }
 

@@ -21,7 +21,7 @@ fn patch(base: &[u8], target: &[u8]) -> Option<Vec<u8>> {
 fn encode(base: &[u8], target: &[u8], depth: usize) -> Vec<u8> {
     let mut patch = Vec::new();
     let views = Views::in_folder(&std::env::temp_dir());
-    encode_nested(&Base::of(base), target, Streams::of(base, target), depth, &views, &mut |bytes| {
+    encode_nested(&Base::of(base, None), (target, None), Streams::of(base, target), depth, &views, &mut |bytes| {
         patch.extend_from_slice(bytes);
         Ok(())
     })

@@ -99,7 +99,7 @@ impl Builder<'_> {
         let scopes = match whole.entries() {
             // Of an archive a part would be of no use: what it holds lies across the cuts.
             [entry] if new.len() as u64 > large::PART_BYTES && !old.is_empty() && !found.make_up(new.len()) => {
-                let parts = large::even_parts(self.target, *entry, new)?.into_iter();
+                let parts = large::even_parts(self.target, *entry)?.into_iter();
                 parts.map(|part| Scope { targets: Targets::Part(part), bases: whole.bases.clone() }).collect()
             }
             _ => vec![whole],
@@ -130,7 +130,7 @@ impl Builder<'_> {
             (1, ROOM_BYTES)
         };
         let _held = self.room.hold(needs);
-        let old = covers::Base::of(old);
+        let old = covers::Base::of(old, scopes.first().and_then(|scope| scope.base_digest(self.base.manifest)));
         if let [scope] = scopes {
             return self.patch((group, first), scope, &old, new, found);
         }
@@ -159,7 +159,7 @@ impl Builder<'_> {
         let written = fsx::temp_beside(&self.out.join("patch"));
         let mut file = BufWriter::new(File::create_new(&written).at("create", &written)?);
         let (mut len, mut digest) = (0, Verifier::default());
-        let encoded = encode_joined(old, new, found, &self.views, &mut |bytes| {
+        let encoded = encode_joined(old, (new, scope.digest(self.target.manifest)), found, &self.views, &mut |bytes| {
             len += bytes.len() as u64;
             if len >= records_len {
                 return Err(Error::Cancelled);

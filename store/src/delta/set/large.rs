@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use super::content::{Version, each_line};
 use super::landmarks::Survey;
-use super::scope::{Part, Scope, Span, Targets, useless};
+use super::scope::{Part, Scope, Span, Targets};
 use crate::chunk::CHUNK_BYTES_MAX;
 use crate::delta::view::Views;
 use crate::error::Result;
-use crate::manifest::recipe;
+use crate::manifest::recipe::{BuiltRecipe, RecipeBuilder};
 
 /// Longest part: what is lost when its patch turns out useless.
 pub(super) const PART_BYTES: u64 = 32 << 20;
@@ -28,45 +28,39 @@ pub(super) fn scopes(
     })?;
     let landmarks = survey.finish();
     let mut shift = 0;
-    let scope = |(range, chunks): (Range<u64>, u32)| {
-        let made = target.joined(&[(entry, range.clone())], views)?;
-        let near = landmarks.near(&made, range.start, &mut shift);
+    let scope = |part: Part| {
+        let made = target.joined(&[(entry, part.from..part.from + part.len)], views)?;
+        let near = landmarks.near(&made, part.from, &mut shift);
         let span = |stretch: Range<u64>| Span::Part { entry: base_entry, from: stretch.start, len: stretch.end - stretch.start };
-        let part = part(entry, &range, chunks, &made);
         Ok(Scope { targets: Targets::Part(part), bases: near.into_iter().map(span).collect() })
     };
     parts(target, entry, PART_BYTES)?.into_iter().map(scope).collect()
 }
 
-/// Returns the parts of the file `entry` of `target`, whose content is `made`: alike in length, and at most [`PART_BYTES`] but for a chunk.
-pub(super) fn even_parts(target: Version<'_>, entry: u32, made: &[u8]) -> Result<Vec<Part>> {
-    let len = made.len() as u64;
+/// Returns the parts of the file `entry` of `target`: alike in length, and at most [`PART_BYTES`] but for a chunk.
+pub(super) fn even_parts(target: Version<'_>, entry: u32) -> Result<Vec<Part>> {
+    let len = target.len(entry);
     let most = len.div_ceil(len.div_ceil(PART_BYTES).max(1)) + CHUNK_BYTES_MAX as u64;
-    let of = |(range, chunks): (Range<u64>, u32)| {
-        let bytes = made.get(range.start as usize..range.end as usize);
-        bytes.map(|bytes| part(entry, &range, chunks, bytes)).ok_or_else(|| useless("its file is shorter than its recipe says"))
+    parts(target, entry, most)
+}
+
+/// Cuts a file into parts of at most `most` bytes at chunk boundaries.
+fn parts(target: Version<'_>, entry: u32, most: u64) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    let (mut from, mut recipe) = (0, RecipeBuilder::default());
+    // Cutting begins anew behind every cut, so a file with a part's bytes has the chunks that the whole one has there.
+    let part = |from: u64, recipe: RecipeBuilder| {
+        let BuiltRecipe { digest, size, chunks, .. } = recipe.finish();
+        Part { entry, from, len: size, chunks, digest }
     };
-    parts(target, entry, most)?.into_iter().map(of).collect()
-}
-
-fn part(entry: u32, range: &Range<u64>, chunks: u32, made: &[u8]) -> Part {
-    // Cutting begins anew behind every cut, so a part has the chunks that the file has there.
-    Part { entry, from: range.start, len: range.end - range.start, chunks, digest: recipe::of_bytes(made).digest }
-}
-
-/// Cuts a file into parts of at most `most` bytes at chunk boundaries: ranges of bytes, and counts of chunks.
-fn parts(target: Version<'_>, entry: u32, most: u64) -> Result<Vec<(Range<u64>, u32)>> {
-    let mut parts: Vec<(Range<u64>, u32)> = Vec::new();
     each_line(target.store, target.manifest, entry, &mut |offset, line| {
-        let end = offset + u64::from(line.len);
-        match parts.last_mut() {
-            Some((range, chunks)) if end - range.start <= most => {
-                range.end = end;
-                *chunks += 1;
-            }
-            _ => parts.push((offset..end, 1)),
+        if offset > from && offset + u64::from(line.len) - from > most {
+            parts.push(part(from, std::mem::take(&mut recipe)));
+            from = offset;
         }
+        recipe.push(line);
         Ok(())
     })?;
+    parts.extend(Some(part(from, recipe)).filter(|part| part.chunks > 0));
     Ok(parts)
 }

@@ -83,6 +83,22 @@ impl Scope {
         }
     }
 
+    /// Returns the digest of all that it makes, joined, of `target`; `None` if that is not known without reading it.
+    pub(crate) fn digest(&self, target: &ManifestFile) -> Option<FileDigest> {
+        match &self.targets {
+            Targets::Files(files) => digest_of_one(files, target),
+            Targets::Part(part) => Some(part.digest),
+        }
+    }
+
+    /// Returns the digest of all that it is made of, joined, of `base`; `None` if that is not known without reading it.
+    pub(crate) fn base_digest(&self, base: &ManifestFile) -> Option<FileDigest> {
+        match self.bases[..] {
+            [Span::File(entry)] => digest_of_one(&[entry], base),
+            _ => None,
+        }
+    }
+
     /// Returns what it makes of `target`, in order: entry numbers and ranges of bytes, none of them empty or outside its file.
     pub(crate) fn pieces(&self, target: &ManifestFile) -> Result<Vec<(u32, Range<u64>)>> {
         let wrong = || useless("it makes files that the version does not have");
@@ -115,6 +131,11 @@ impl Span {
         let (from, end) = range.unwrap_or((0, size));
         if end <= size { Ok((entry, from..end)) } else { Err(wrong()) }
     }
+}
+
+/// The digest of files joined if they are one.
+fn digest_of_one(entries: &[u32], of: &ManifestFile) -> Option<FileDigest> {
+    if let [entry] = entries { of.file_of(*entry).map(|(_, digest, _)| digest) } else { None }
 }
 
 /// Builds the error of a patch that cannot be used.
