@@ -2,7 +2,7 @@
 # The proofs at full count: kills, crashes and faults at random, each from a known seed. Writes the table of docs/soak.md.
 # Usage: [COUNT=110] [IMAGES=100000] [SEED=1] [PROFILE=release] scripts/soak.sh [NAME...]
 # NAME: part of a test's name (default: every soak test). COUNT: kills of a put, a collection, a get and a replicating site server each, a third of it of
-# any role while versions travel, twice: 514 as a rule; above 10 also every single fault. IMAGES: disks after power cuts of a hub, packs and catalog
+# any role while versions travel, twice: 514 as a rule; above 14 also every single fault. IMAGES: disks after power cuts of a hub, packs and catalog
 # together, and a quarter as many of each of the three others.
 # A soak test has soak_ in its name, reads CONSIGN_SOAK_COUNT or CONSIGN_SOAK_IMAGES and CONSIGN_SOAK_SEED (small counts by default, so that
 # scripts/test.sh runs it too) and prints, when all went well, one line: SOAK <what> <count> <seed>. Rows of tests that were not run stay.

@@ -22,7 +22,8 @@ use crate::common::{Dice, holds, left_out, soak, soaked, until};
 const BROKEN: &[&str] = &["Input/output error", "disk I/O error"];
 pub(super) const FULL: &[&str] = &["No space left", "is full", "disk I/O error"];
 /// Calls, their error, and the words by which a person recognises it.
-const FAULTS: [(&str, &str, &[&str]); 6] = [
+type Kind = (&'static str, &'static str, &'static [&'static str]);
+const FAULTS: [Kind; 6] = [
     ("fsync,fdatasync,syncfs", "EIO", BROKEN),
     ("pwrite64", "EIO", BROKEN),
     ("pwrite64", "ENOSPC", FULL),
@@ -30,10 +31,12 @@ const FAULTS: [(&str, &str, &[&str]); 6] = [
     ("mkdir,mkdirat", "ENOSPC", FULL),
     ("ftruncate", "EIO", BROKEN),
 ];
+/// What only commands are made to suffer, and once: a role's threads wake each other by writing, and whoever cannot write cannot say so.
+pub(super) const WRITES: [Kind; 2] = [("write", "EIO", BROKEN), ("write", "ENOSPC", FULL)];
 /// More operations of one kind than any story has in one thread.
 const NUMBER_MAX: u64 = 400;
 /// Runs in an ordinary test run, of each story.
-pub(super) const RUNS: u64 = 10;
+pub(super) const RUNS: u64 = 14;
 
 /// One fault.
 #[derive(Debug, Clone, Copy)]
@@ -68,23 +71,23 @@ pub(super) fn injected(out: &Path) -> bool {
     text.contains("(INJECTED)")
 }
 
-/// Calls `story` with each fault until there is nothing left to fail; in an ordinary run with some of them. Returns how often.
-pub(super) fn each(count: u64, seed: u64, mut story: impl FnMut(&Fault) -> bool) -> u64 {
+/// Calls `story` with each fault, those `once` and all others, until there is nothing left to fail; in an ordinary run with some of them. Returns how
+/// often.
+pub(super) fn each(count: u64, seed: u64, once: &[Kind], mut story: impl FnMut(&Fault) -> bool) -> u64 {
     let mut dice = Dice::new(seed);
     let mut runs = 0;
-    for (calls, error, told) in FAULTS {
-        for for_good in [false, true] {
-            let mut number = if count > RUNS { 1 } else { 1 + dice.below(12) };
-            while number < NUMBER_MAX {
-                runs += 1;
-                let reached = story(&Fault { calls, error, told, number, for_good });
-                if !reached || count <= RUNS {
-                    break;
-                }
-                number += 1;
+    let both = FAULTS.iter().flat_map(|kind| [(kind, false), (kind, true)]);
+    for (&(calls, error, told), for_good) in once.iter().map(|kind| (kind, false)).chain(both) {
+        let mut number = if count > RUNS { 1 } else { 1 + dice.below(12) };
+        while number < NUMBER_MAX {
+            runs += 1;
+            let reached = story(&Fault { calls, error, told, number, for_good });
+            if !reached || count <= RUNS {
+                break;
             }
-            assert!(number < NUMBER_MAX, "{calls} never came to an end");
+            number += 1;
         }
+        assert!(number < NUMBER_MAX, "{calls} never came to an end");
         if count <= RUNS && runs >= count {
             break;
         }
@@ -153,7 +156,7 @@ fn soak_each_operation_of_a_put_fails() {
     let (count, seed) = soak(RUNS);
     let Some(stored) = Stored::new(seed) else { return };
     let (root, out) = (stored.path("root"), stored.path("injected"));
-    let runs = each(count, seed, |fault| {
+    let runs = each(count, seed, &WRITES, |fault| {
         copy(&stored.path("made"), &root);
         let done = put(&fault.words(&out), &root.join("store"), &stored.path("new"));
         let reached = injected(&out);
@@ -165,6 +168,38 @@ fn soak_each_operation_of_a_put_fails() {
         reached
     });
     soaked("faults-of-a-put", runs, seed);
+}
+
+#[test]
+fn soak_each_operation_of_a_get_fails() {
+    let (count, seed) = soak(RUNS);
+    let Some(stored) = Stored::new(seed) else { return };
+    let (store, root, out) = (stored.path("made/store"), stored.path("root"), stored.path("injected"));
+    let dest = root.join("got");
+    let get = |wrapper: &[String]| {
+        let mut command = Command::new(wrapper.first().map_or(PROGRAM, String::as_str));
+        command.args(wrapper.iter().skip(1)).args(wrapper.first().map(|_| PROGRAM));
+        command.args(["store", "get", text(&store), &stored.first.to_string(), text(&dest)]).env_clear().envs(kept());
+        run(command)
+    };
+    let runs = each(count, seed, &WRITES, |fault| {
+        fs::create_dir(&root).expect("made");
+        let done = get(&fault.words(&out));
+        let reached = injected(&out);
+        let what = format!("{fault:?}: {}", done.err);
+        assert!(clear(&done, fault.told) || done.code == Some(0), "{what}");
+        assert!(reached || done.code == Some(0), "{what}");
+        // All of it is there, or nothing that could be taken for it.
+        if done.code == Some(0) || dest.exists() {
+            same(&stored.path("old"), &dest);
+            fs::remove_dir_all(&dest).expect("removed");
+        }
+        get(&[]).ok();
+        same(&stored.path("old"), &dest);
+        fs::remove_dir_all(&root).expect("removed");
+        reached
+    });
+    soaked("faults-of-a-get", runs, seed);
 }
 
 /// Copies a store to disks with room for one page more each time and does `work` there, until it goes well; then `check` looks at a copy of the
@@ -252,7 +287,7 @@ fn soak_each_operation_of_a_hub_fails() {
     fleet.hub.stop();
     let made = space.path().join("made");
     fs::rename(&hub_dir, &made).expect("moved");
-    let runs = each(count, seed, |fault| {
+    let runs = each(count, seed, &[], |fault| {
         let _ = fs::remove_dir_all(&hub_dir);
         copy(&made, &hub_dir);
         let (mut told, run_file) = (vec![first.clone()], hub_dir.join("run.json"));
@@ -311,7 +346,7 @@ fn soak_each_operation_of_an_install_fails() {
     let second = manifest_of(&shown, 2);
     let made = space.path().join("made");
     fs::rename(&root, &made).expect("moved");
-    let runs = each(count, seed, |fault| {
+    let runs = each(count, seed, &[], |fault| {
         let _ = fs::remove_dir_all(&root);
         copy(&made, &root);
         let mut agent = fleet.agents.pop().expect("one");

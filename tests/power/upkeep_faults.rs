@@ -7,7 +7,7 @@ use std::process::Command;
 use consign_store::Store;
 
 use super::check::{self, Promise};
-use super::faults::{FULL, Fault, RUNS, Stored, clear, each, injected, on_small_disks, put, suffer};
+use super::faults::{FULL, Fault, RUNS, Stored, WRITES, clear, each, injected, on_small_disks, put, suffer};
 use super::{edit, manifest_of, space, tree, version};
 use crate::common::command::{Done, PROGRAM, consign, kept, run, text};
 use crate::common::content::{copy, noise, write};
@@ -61,7 +61,7 @@ fn soak_each_operation_of_a_collection_fails() {
     let (count, seed) = soak(RUNS);
     let Some(full) = Full::new(seed) else { return };
     let (root, out) = (full.stored.path("root"), full.stored.path("injected"));
-    let runs = each(count, seed, |fault| {
+    let runs = each(count, seed, &WRITES, |fault| {
         copy(&full.stored.path("made"), &root);
         let done = full.collect(&fault.words(&out), &root.join("store"));
         let reached = injected(&out);
@@ -113,7 +113,7 @@ fn soak_each_operation_of_a_replication_fails() {
     let made = space.path().join("made");
     fs::rename(&dir, &made).expect("moved");
     let status = || consign(&["site-server", "status", text(&dir), "--json"], &[]);
-    let runs = each(count, seed, |fault: &Fault| {
+    let runs = each(count, seed, &[], |fault: &Fault| {
         let _ = fs::remove_dir_all(&dir);
         copy(&made, &dir);
         let mut server = fleet.servers.pop().expect("one");
