@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use crate::common::content::{edit, same, tree, write};
-use crate::common::fleet::{Fleet, Options};
+use crate::common::content::{edit, noise, same, tree, write};
+use crate::common::fleet::{Fleet, Host, Options};
+use crate::common::wire::Wire;
 use crate::common::{holds, until};
 
 /// Changes the source three times; each time the agent follows by itself and fetches what changed.
@@ -131,4 +132,33 @@ fn n3_a_site_server_builds_patches_from_what_its_agents_have_when_a_version_is_r
         let found = sets.filter(|set| set.path().join("set.json").is_file()).count();
         holds(found == 1, format!("{found} sets in {}", patches.display()))
     });
+}
+
+/// Every chunk of it changes, and hardly any byte: its patches, one for each of two parts, cost next to nothing.
+#[test]
+fn n3_a_site_server_makes_an_update_from_what_it_holds() {
+    let host = Host::new();
+    let wire = Wire::to(&host.hub());
+    let mut fleet = Fleet::hub_only(&Options { host, hub_address: Some(wire.address().to_owned()), ..Options::default() });
+    fleet.join_server("attic", None);
+    fleet.servers[0].with(&["--prefer", "bytes"]);
+    fleet.start_server(0);
+    fleet.add_agent("desk");
+    let (source, dest) = (fleet.path("source"), fleet.path("installed"));
+    let mut content = noise(36 << 20, 37);
+    write(&source.join("large.bin"), &content);
+    tree(&source, 38);
+    fleet.publish("tools", &source);
+    let before = wire.down_bytes();
+    for byte in content.iter_mut().step_by(5_000) {
+        *byte ^= 0x10;
+    }
+    write(&source.join("large.bin"), &content);
+    edit(&source, 39);
+    fleet.admin(&["package", "refresh", "tools", "--wait"]).ok();
+    fleet.ready("tools", "attic", 2);
+    let update = wire.down_bytes() - before;
+    assert!(update < 1 << 20, "{update} bytes from the hub for the update");
+    fleet.install(0, "tools", &dest).ok();
+    same(&source, &dest);
 }

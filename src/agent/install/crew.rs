@@ -6,22 +6,13 @@ use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use consign_store::cores;
-use consign_store::delta::Scope;
+use consign_store::delta::{Scope, apply_threads};
 use consign_store::error::At as _;
 use consign_store::restore::{Assembly, Seed};
 
 use crate::agent::error::Result;
 use crate::agent::job::Job;
 use crate::net::blocking::{self, Work};
-
-/// Patches that are applied at once: each needs memory of its own.
-const AT_ONCE_MAX: usize = 2;
-
-/// How many of `patches` are applied at once on this machine.
-pub(super) fn at_once(patches: usize) -> usize {
-    cores().min(AT_ONCE_MAX).min(patches)
-}
 
 /// A patch that was fetched.
 pub(super) struct Patch {
@@ -44,7 +35,7 @@ struct Applying {
 }
 
 impl Crew {
-    /// Begins to apply `patch` to the first of the seeds, as soon as fewer than [`AT_ONCE_MAX`] are under way.
+    /// Begins to apply `patch` to the first of the seeds, as soon as one more may be under way.
     ///
     /// # Errors
     /// An earlier one met a full disk.
@@ -54,7 +45,7 @@ impl Crew {
         (assembly, seeds): (&Arc<Assembly>, &Arc<Vec<Seed>>),
         patch: Patch,
     ) -> Result<()> {
-        while self.0.len() >= AT_ONCE_MAX {
+        while self.0.len() >= apply_threads(usize::MAX) {
             self.join(job, assembly).await?;
         }
         let (assembly, seeds) = (Arc::clone(assembly), Arc::clone(seeds));

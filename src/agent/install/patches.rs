@@ -11,7 +11,7 @@ use consign_store::restore::Seed;
 use consign_store::{FileDigest, ManifestId, delta, fsx};
 
 use super::content::{Content, counted};
-use super::crew::{Crew, Patch, at_once};
+use super::crew::{Crew, Patch};
 use crate::agent::error::{Error, OverBudget, Result};
 use crate::agent::job::{Effort, Job};
 use crate::domain::Millis;
@@ -130,7 +130,7 @@ impl Content {
         job.show_waited();
         let take = match &answer {
             PatchAnswer::Ready { set } => {
-                let at_once = at_once(set.len()) as u64;
+                let at_once = delta::apply_threads(set.len()) as u64;
                 let worth = |info: &&PatchInfo| self.pays(info, choice, at_once) && !job.account.is_useless(&info.digest);
                 set.iter().filter(worth).cloned().collect()
             }

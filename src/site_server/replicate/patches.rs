@@ -1,6 +1,7 @@
 //! Patches: what is changed is made from an older version that is here, where the hub has built that; where not, or where a patch turns out
 //! useless, records come instead.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -14,9 +15,10 @@ use consign_store::{FileDigest, ManifestId, Store, delta, fsx};
 
 use super::version::Job;
 use crate::domain::{CodebaseState, Millis};
+use crate::net::Client;
+use crate::net::blocking::{self, Work};
 use crate::net::data_plane::leftovers::PATCHES_IN;
 use crate::net::fetch::{ask_patches, await_answer, fetch_patch, full_cost};
-use crate::net::{Client, blocking};
 use crate::policy::{Changed, Offered, Prefer, patch_pays, patience};
 use crate::protocol::patches::{PatchAnswer, PatchInfo};
 use crate::site_server::error::Result;
@@ -52,11 +54,14 @@ impl Job {
         let folder = self.core.folder.tables().join(PATCHES_IN).join(manifest.id().to_hex());
         let set: Vec<_> = set.into_iter().filter_map(|info| info.read().map(|(digest, scope)| (info, digest, scope))).collect();
         let parts: Vec<_> = set.iter().filter_map(|(_, _, scope)| scope.part()).collect();
-        for (info, digest, scope) in set {
-            if self.pays(manifest, &info, &scope) {
-                self.patch(client, pair, (&base, manifest), (info.len, digest, scope), &folder).await?;
-            }
+        let mut crew = VecDeque::new();
+        let taken = self.take_patches(client, pair, (&base, manifest), set, &folder, &mut crew).await;
+        // Whatever came of that: nobody is left at work.
+        let mut applied = Ok(());
+        for work in crew {
+            applied = applied.and(settle(work).await);
         }
+        taken.and(applied)?;
         if !parts.is_empty() {
             let (store, manifest) = (self.core.store.clone(), Arc::clone(manifest));
             blocking::run("joining parts of files", move || delta::join_parts(&store, &manifest, &parts)).await??;
@@ -75,45 +80,49 @@ impl Job {
         Ok(patience(self.core.prefer, changed, self.core.rate.bytes_per_sec()))
     }
 
-    async fn patch(
+    /// Fetches the patches of `set` that are of use, one after the other, and applies each while the next ones are fetched.
+    async fn take_patches(
         &self,
         client: &Client,
-        (base_id, target_id): (ManifestId, ManifestId),
+        pair: (ManifestId, ManifestId),
         (base, target): (&Arc<ManifestFile>, &Arc<ManifestFile>),
-        (len, digest, scope): (u64, FileDigest, Scope),
+        set: Vec<(PatchInfo, FileDigest, Scope)>,
         folder: &Path,
+        crew: &mut VecDeque<Applying>,
     ) -> Result<()> {
-        if !self.lacks(target, &scope).await? {
-            return Ok(());
-        }
-        std::fs::create_dir_all(folder).at("create folder", folder)?;
-        let path = folder.join(digest.to_hex());
-        match fetch_patch(client, base_id, target_id, digest, len, &path).await.end {
-            Ok(()) => {}
-            Err(crate::net::Error::Store(error)) => return Err(error.into()),
-            Err(error) => {
-                tracing::warn!(%error, "a patch cannot be had; fetching records instead");
-                return Ok(());
+        let at_once = delta::apply_threads(set.len());
+        for (info, digest, scope) in set {
+            if !self.pays(target, &info, &scope, at_once) || !self.lacks(target, &scope).await? {
+                continue;
             }
-        }
-        let (store, base, target) = (self.core.store.clone(), Arc::clone(base), Arc::clone(target));
-        let applied = blocking::run("applying a patch", move || take(&store, &path, (&base, &target), &scope)).await?;
-        match applied {
-            Err(error) if error.is_disk_full() => Err(error.into()),
-            Err(error) => {
-                tracing::warn!(%error, "a patch is useless");
-                Ok(())
+            std::fs::create_dir_all(folder).at("create folder", folder)?;
+            let path = folder.join(digest.to_hex());
+            match fetch_patch(client, pair.0, pair.1, digest, info.len, &path).await.end {
+                Ok(()) => {}
+                Err(crate::net::Error::Store(error)) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(%error, "a patch cannot be had; fetching records instead");
+                    continue;
+                }
             }
-            Ok(()) => Ok(()),
+            while crew.len() >= at_once
+                && let Some(oldest) = crew.pop_front()
+            {
+                settle(oldest).await?;
+            }
+            let (store, base, target) = (self.core.store.clone(), Arc::clone(base), Arc::clone(target));
+            crew.push_back(blocking::start("applying a patch", move || take(&store, &path, (&base, &target), &scope)));
         }
+        Ok(())
     }
 
-    fn pays(&self, target: &ManifestFile, info: &PatchInfo, scope: &Scope) -> bool {
+    fn pays(&self, target: &ManifestFile, info: &PatchInfo, scope: &Scope, at_once: usize) -> bool {
         let raw_len = scope.raw_bytes(target);
         let (patch_len, records_len) = (info.len, info.records_len);
         let (decisions, folded_bytes) = (info.decisions, info.folded_bytes);
         let fold_threads = delta::fold_threads() as u64;
-        let offered = Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once: 1, fold_threads };
+        let at_once = at_once as u64;
+        let offered = Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once, fold_threads };
         patch_pays(self.core.prefer, &offered, self.core.rate.bytes_per_sec())
     }
 
@@ -128,6 +137,21 @@ impl Job {
 pub(super) async fn changed_bytes(base: &Arc<ManifestFile>, target: &Arc<ManifestFile>) -> Result<u64> {
     let (base, target) = (Arc::clone(base), Arc::clone(target));
     Ok(blocking::run("comparing versions", move || delta::changed_bytes(&base, &target)).await??)
+}
+
+/// A patch that is being applied.
+type Applying = Work<consign_store::Result<()>>;
+
+/// Waits for a patch; one that is useless is no error.
+async fn settle(work: Applying) -> Result<()> {
+    match work.join().await? {
+        Err(error) if error.is_disk_full() => Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, "a patch is useless");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 fn take(store: &Store, path: &Path, versions: (&ManifestFile, &ManifestFile), scope: &Scope) -> consign_store::Result<()> {

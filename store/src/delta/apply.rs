@@ -11,12 +11,21 @@ use super::literals::Unpacker;
 use super::window::{Literals, Model};
 use crate::chunk::record::ChunkLine;
 use crate::chunk::{CHUNK_BYTES_MAX, cut};
+use crate::cores;
 use crate::error::{At as _, Error, Result};
 use crate::id::ChunkId;
 use crate::manifest::recipe::{BuiltRecipe, RecipeBuilder};
 
 /// Bytes read at once by [`apply`].
 const READ_BYTES: usize = 64 << 10;
+/// Most patches that are applied at once: each needs memory of its own.
+const AT_ONCE_MAX: usize = 2;
+
+/// How many of `patches` are applied at once on this machine.
+#[must_use]
+pub fn apply_threads(patches: usize) -> usize {
+    cores().min(AT_ONCE_MAX).min(patches)
+}
 
 /// Takes the windows of a patch as they arrive and gives the target's bytes in order.
 ///

@@ -44,7 +44,7 @@ pub mod similar;
 mod view;
 mod window;
 
-pub use apply::{Applier, Verifier, apply};
+pub use apply::{Applier, Verifier, apply, apply_threads};
 pub use archive::{ApplyCost, apply_joined, fold_threads};
 pub use base::{FileBase, ReadAt};
 pub use encode::{encode, encode_known};
