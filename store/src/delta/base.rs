@@ -13,8 +13,8 @@ const BLOCK_BYTES: usize = 64 << 10;
 /// Blocks held: 4 MiB.
 const BLOCKS: usize = 64;
 
-/// Content that is read by position: what a patch draws from.
-pub trait ReadAt {
+/// Content that is read by position, by several threads at once: what a patch draws from.
+pub trait ReadAt: Sync {
     /// Fills `bytes` from `offset`.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
 //! Files made by a patch: written straight into the staging folder, cut and hashed on the way, believed like everything staged: after
 //! [`Assembly::take_local`] has hashed them.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use crate::delta::{self, Limits, Part, ReadAt, Scope, Split, Take, Targets, join_recipes, useless};
 use crate::error::{At, Error, Result};
@@ -48,7 +48,7 @@ impl Assembly {
     ///
     /// # Errors
     /// The patch is damaged, made of something else, or for something else: fetch records instead. I/O.
-    pub fn take_patch(&self, patch: &mut dyn Read, scope: &Scope, seed: &Seed) -> Result<u64> {
+    pub fn take_patch(&self, patch: &mut (dyn Read + Send), scope: &Scope, seed: &Seed) -> Result<u64> {
         let base = JoinedFiles::of(seed, scope)?;
         let mut split = Split::new(self.manifest(), scope, Staged(self))?;
         let mut scratch = || self.staging.scratch();
@@ -134,7 +134,7 @@ struct JoinedFiles<'a> {
     parts: Vec<(u64, u32, u64)>,
     len: u64,
     /// The file that was read last.
-    open: RefCell<Option<(u32, File)>>,
+    open: Mutex<Option<(u32, File)>>,
 }
 
 impl<'a> JoinedFiles<'a> {
@@ -145,7 +145,7 @@ impl<'a> JoinedFiles<'a> {
             parts.push((len, entry, range.start));
             len = len.checked_add(range.end - range.start).ok_or_else(|| useless("it is made of too much"))?;
         }
-        Ok(Self { seed, parts, len, open: RefCell::default() })
+        Ok(Self { seed, parts, len, open: Mutex::default() })
     }
 
     fn path(&self, entry: u32) -> PathBuf {
@@ -164,7 +164,7 @@ impl ReadAt for JoinedFiles<'_> {
                 return Err(useless("it reads behind its bases"));
             }
             let (front, rest) = std::mem::take(&mut bytes).split_at_mut(now);
-            let mut open = self.open.borrow_mut();
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             let file = match open.take() {
                 Some((opened, file)) if opened == entry => file,
                 _ => {

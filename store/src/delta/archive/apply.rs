@@ -2,16 +2,25 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::thread;
+
+use crossbeam_channel::bounded;
 
 use super::super::apply::apply_unverified;
 use super::super::base::ReadAt;
-use super::super::format::{BaseRef, Limits, damaged};
+use super::super::format::{BaseRef, Limits, WINDOW_BYTES, damaged};
 use super::folder::Folder;
 use super::lists::{read_bases, read_targets};
 use super::unfolded::Base;
 use super::{CHOICES_BYTES_MAX, DEPTH_MAX, FIXED_BYTES, LISTS_BYTES_MAX, MAGIC};
 use crate::chunk::fields::{check_start, len_at, u64_at};
+use crate::cores;
 use crate::error::{Error, Result};
+use crate::parallel::BESIDE_BYTES_MIN;
+
+/// Bytes of unfolded target that go to whoever folds it at once, and how many such pieces lie ready: a window of the patch.
+const PIECE_BYTES: usize = 256 << 10;
+const PIECES_AHEAD: usize = WINDOW_BYTES / PIECE_BYTES;
 
 /// Applies a patch of one base, `base` with `base_len` bytes, whether it sees through deflate or not, and gives `sink` the target in order.
 ///
@@ -21,20 +30,20 @@ use crate::error::{Error, Result};
 /// # Errors
 /// Damage, another base, limits, I/O, what `scratch` and `sink` return.
 pub fn apply_joined(
-    patch: &mut dyn Read,
+    patch: &mut (dyn Read + Send),
     limits: &Limits,
     base: (&dyn ReadAt, u64),
-    scratch: &mut dyn FnMut() -> Result<File>,
+    scratch: &mut (dyn FnMut() -> Result<File> + Send),
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     apply_nested(patch, limits, base, scratch, sink, DEPTH_MAX)
 }
 
 fn apply_nested(
-    patch: &mut dyn Read,
+    patch: &mut (dyn Read + Send),
     limits: &Limits,
     (base, base_len): (&dyn ReadAt, u64),
-    scratch: &mut dyn FnMut() -> Result<File>,
+    scratch: &mut (dyn FnMut() -> Result<File> + Send),
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
     depth: usize,
 ) -> Result<()> {
@@ -69,8 +78,28 @@ fn apply_nested(
         return Err(Error::Limit { what: "the choices that the patch tells".into(), limit });
     }
     let mut folder = Folder::new(targets, lists, target_len, &unfolded, sink)?;
-    apply_nested(patch, limits, (&unfolded, unfolded.len()), scratch, &mut |bytes| folder.push(bytes), depth)?;
-    folder.finish()
+    if target_len < BESIDE_BYTES_MIN as u64 || cores() == 1 {
+        apply_nested(patch, limits, (&unfolded, unfolded.len()), scratch, &mut |bytes| folder.push(bytes), depth)?;
+        return folder.finish();
+    }
+    // What is made is decoded beside: neither waits for the other longer than for some pieces.
+    thread::scope(|scope| {
+        let (made, taken) = bounded::<Vec<u8>>(PIECES_AHEAD);
+        let base = (&unfolded as &dyn ReadAt, unfolded.len());
+        let making = scope.spawn(move || {
+            let mut give = |bytes: &[u8]| {
+                // Nobody takes it any more where folding failed: that is the error.
+                let mut pieces = bytes.chunks(PIECE_BYTES);
+                pieces.try_for_each(|piece| made.send(piece.to_vec())).map_err(|_| Error::Cancelled)
+            };
+            apply_nested(patch, limits, base, scratch, &mut give, depth)
+        });
+        let ended = taken.into_iter().try_for_each(|piece| folder.push(&piece));
+        let made = making.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        ended?;
+        made?;
+        folder.finish()
+    })
 }
 
 fn other_base() -> Error {

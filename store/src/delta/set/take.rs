@@ -31,10 +31,10 @@ const LEVEL: i32 = 3;
 /// The patch is damaged, made of something else, or for something else: fetch records instead. The store lacks a base, I/O.
 pub fn take_into_store(
     store: &Store,
-    patch: &mut dyn Read,
+    patch: &mut (dyn Read + Send),
     (base, target): (&ManifestFile, &ManifestFile),
     scope: &Scope,
-    scratch: &mut dyn FnMut() -> Result<File>,
+    scratch: &mut (dyn FnMut() -> Result<File> + Send),
 ) -> Result<()> {
     let source = StoredFiles::of(store, base, scope)?;
     let mut split = Split::new(target, scope, Taker { store, content: Vec::new(), content_bytes: 0 })?;
