@@ -1,6 +1,7 @@
 //! Reading the content of a stored version: chunk by chunk, and stretches of it joined.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::chunk::ChunkKind;
@@ -53,6 +54,8 @@ impl Version<'_> {
     /// those lie.
     pub(super) fn records_len(self, pieces: &[(u32, Range<u64>)], known: &HashSet<u64>) -> Result<u64> {
         let mut counted = HashSet::new();
+        // Records of small files have thousands of chunks, and a header as long: each is read once.
+        let mut records = HashMap::new();
         let mut sum = 0;
         for (entry, range) in pieces {
             each_line(self.store, self.manifest, *entry, &mut |offset, line| {
@@ -64,13 +67,28 @@ impl Version<'_> {
                     return Ok(());
                 }
                 let at = self.store.locate(&line.id)?.ok_or(Error::NoChunk(line.id))?;
-                let header = self.store.read_header(at.record)?;
-                let raw = (header.raw_len as u64).max(1);
-                sum += u64::from(line.len) * header.record_len() as u64 / raw;
+                let (len, raw_len) = match records.entry(at.record) {
+                    Entry::Occupied(known) => *known.get(),
+                    Entry::Vacant(place) => {
+                        let header = self.store.read_header(at.record)?;
+                        *place.insert((header.record_len() as u64, (header.raw_len as u64).max(1)))
+                    }
+                };
+                sum += u64::from(line.len) * len / raw_len;
                 Ok(())
             })?;
         }
         Ok(sum)
+    }
+
+    /// Says whether the file `entry` has a chunk that is not among `known`.
+    pub(super) fn has_other_than(self, entry: u32, known: &HashSet<u64>) -> Result<bool> {
+        let mut has = false;
+        each_line(self.store, self.manifest, entry, &mut |_, line| {
+            has |= !known.contains(&front(line.id.as_bytes()));
+            Ok(())
+        })?;
+        Ok(has)
     }
 
     /// The first eight bytes of every chunk id: enough to estimate.

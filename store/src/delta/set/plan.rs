@@ -69,8 +69,10 @@ pub fn plan(store: &Store, base: Option<&ManifestFile>, target: &ManifestFile, s
         }
     }
     let (by_patch, rest): (Vec<u32>, Vec<u32>) = all.iter().partition(|entry| patched.contains_key(entry));
-    let has_new = |entry: &u32| version.records_len(&whole(&[*entry]), &known).is_ok_and(|bytes| bytes > 0);
-    let (by_records, here): (Vec<u32>, Vec<u32>) = rest.into_iter().partition(has_new);
+    let (mut by_records, mut here) = (Vec::new(), Vec::new());
+    for entry in rest {
+        if version.has_other_than(entry, &known)? { by_records.push(entry) } else { here.push(entry) }
+    }
     let in_place = |entry: &u32| {
         let old = base.find(target.path_of(*entry));
         old.is_some_and(|old| base.file_of(old) == target.file_of(*entry))
