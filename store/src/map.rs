@@ -67,6 +67,12 @@ impl ReadOnlyMap {
     }
 }
 
+impl AsRef<[u8]> for ReadOnlyMap {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl Deref for ReadOnlyMap {
     type Target = [u8];
 

@@ -23,8 +23,9 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::{get, post};
+use bytes::Bytes;
 use consign_store::manifest::ManifestFile;
-use consign_store::manifest::encoded::{Against, held_bytes};
+use consign_store::manifest::encoded::{Against, encode_shared, held_bytes};
 use consign_store::restore::WireStream;
 use consign_store::{ManifestId, Store};
 use serde::Deserialize;
@@ -202,6 +203,24 @@ impl DataPlane {
         self.turn_holding(0).await
     }
 
+    /// The manifest as it is sent to machines that have no other, of which a thousand may ask at once: encoded once. `None` if it cannot be put down.
+    async fn whole_manifest(&self, version: &Arc<Version>) -> Result<Option<Bytes>, Response> {
+        let make = || async {
+            let turns = turns_of(held_bytes(&version.manifest, Against::Nothing), self.limits.streams_max);
+            let turn = Arc::clone(&self.turns).acquire_many_owned(turns).await.map_err(drop)?;
+            let (of, dir) = (Arc::clone(version), self.versions.dir().to_owned());
+            let encode = move || {
+                let made = encode_shared(&of.manifest, Against::Nothing, &dir);
+                drop(turn);
+                made
+            };
+            let made = blocking::run("encoding a manifest", encode).await.map_err(drop)?;
+            made.map_err(|error| tracing::warn!(%error, "a manifest is encoded for each machine that asks"))
+        };
+        let found = timeout(self.limits.turn_wait, version.whole.get_or_try_init(make)).await;
+        found.map(|found| found.ok().cloned()).map_err(|_| busy())
+    }
+
     /// A turn for who holds `bytes` meanwhile.
     async fn turn_holding(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Response> {
         let turns = turns_of(bytes, self.limits.streams_max);
@@ -263,8 +282,12 @@ async fn manifest(
     };
     let against = Against::of(base.as_ref().map(|base| &*base.manifest), &version.manifest, query.sections);
     let used = against.base().map(ManifestFile::id);
-    let body = if let Some(encoded) = used.and_then(|base| version.encoded_for(base)) {
-        encoded.into()
+    let ready = match used {
+        Some(base) => version.encoded_for(base),
+        None => plane.whole_manifest(&version).await?,
+    };
+    let body = if let Some(encoded) = ready {
+        answer::in_parts(encoded)
     } else {
         let turn = plane.turn_holding(held_bytes(&version.manifest, against)).await?;
         let make = move |outlet: &answer::Outlet| {

@@ -30,6 +30,8 @@ pub struct Version {
     full_wire_bytes: OnceLock<u64>,
     /// Its manifest as it is sent to whoever has the version before; made when that was little.
     encoded: OnceLock<(ManifestId, Bytes)>,
+    /// Its manifest as it is sent to whoever has no other; made when somebody asks.
+    pub(in crate::net) whole: OnceCell<Bytes>,
 }
 
 type Slot = Arc<OnceCell<Arc<Version>>>;
@@ -74,7 +76,7 @@ impl Versions {
     }
 
     /// The folder of manifests and chunk tables.
-    pub(super) fn dir(&self) -> &Path {
+    pub(in crate::net) fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -112,6 +114,7 @@ impl Version {
             table: Arc::new(table),
             full_wire_bytes: OnceLock::new(),
             encoded: OnceLock::new(),
+            whole: OnceCell::new(),
         })
     }
 

@@ -256,6 +256,28 @@ async fn a_manifest_that_was_encoded_ahead_is_the_one_that_is_encoded_for_whoeve
 }
 
 #[tokio::test]
+async fn a_manifest_is_encoded_once_for_all_that_have_no_other() {
+    let world = world(Limits::default()).await;
+    let (new, len) = world.new;
+    let (dir, client, version) = (tempfile::tempdir().unwrap(), world.client(), world.plane.versions().open(new).await.unwrap());
+    assert!(version.whole.get().is_none());
+    let fetches = (0..8).map(|number| {
+        let (client, place) = (client.clone(), dir.path().join(number.to_string()));
+        tokio::spawn(async move { fetch_manifest(&client, new, len, None, &place).await.unwrap().0.id() })
+    });
+    for fetch in fetches.collect::<Vec<_>>() {
+        assert_eq!(fetch.await.unwrap(), new);
+    }
+    let kept = version.whole.get().unwrap().as_ptr();
+    let (manifest, cost) = fetch_manifest(&client, new, len, None, &dir.path().join("again")).await.unwrap();
+    assert_eq!((manifest.id(), cost > 0), (new, true));
+    assert_eq!(version.whole.get().unwrap().as_ptr(), kept);
+    // Nothing lies there for others to find.
+    let left = std::fs::read_dir(world.plane.versions().dir()).unwrap().flatten();
+    assert!(left.map(|file| file.file_name()).all(|name| !name.to_string_lossy().contains("unnamed")));
+}
+
+#[tokio::test]
 async fn of_a_version_that_is_about_to_be_ready_only_the_manifest_is_served() {
     let world = world(Limits::default()).await;
     let (new, len) = world.new;
