@@ -53,7 +53,9 @@ pub(crate) fn check_start(bytes: &[u8], magic: [u8; 4], what: &str) -> Result<()
     }
     let too_new = |why: String| Err(Error::TooNew { what: what.to_owned(), why });
     match (u16_at(bytes, 4), bytes[6], u16_at(bytes, 8)) {
+        // Zeros are what a power cut leaves of a sector that was not written: no program will ever write them here.
         (0, ..) => Err(Error::damaged(what, "format version 0 does not exist")),
+        (_, 0, _) => Err(Error::damaged(what, "hash algorithm 0 does not exist")),
         (version, ..) if version != VERSION => too_new(format!("format version {version}")),
         (_, hash, _) if hash != HASH_BLAKE3 => too_new(format!("hash algorithm {hash}")),
         (.., features) if features != 0 => too_new(format!("required features {features:#06x}")),

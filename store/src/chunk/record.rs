@@ -23,8 +23,10 @@ pub const RECORD_CHUNKS_MAX: usize = 16 << 10;
 pub const RECORD_FIXED_BYTES: usize = 64;
 /// Bytes of one chunk line of a record header.
 pub const RECORD_LINE_BYTES: usize = 36;
+/// Most bytes of a record's header.
+pub const RECORD_HEADER_BYTES_MAX: usize = RECORD_FIXED_BYTES + RECORD_CHUNKS_MAX * RECORD_LINE_BYTES;
 /// Most bytes in one record, header included.
-pub const RECORD_BYTES_MAX: usize = RECORD_FIXED_BYTES + RECORD_CHUNKS_MAX * RECORD_LINE_BYTES + RECORD_RAW_BYTES_MAX;
+pub const RECORD_BYTES_MAX: usize = RECORD_HEADER_BYTES_MAX + RECORD_RAW_BYTES_MAX;
 
 const MAGIC: [u8; 4] = *b"CNRC";
 const CODEC_RAW: u8 = 0;
@@ -103,6 +105,18 @@ impl RecordHeader {
             return Err(damaged("its chunk lengths do not add up to its raw length"));
         }
         Ok(header)
+    }
+
+    /// Says whether `bytes`, which begin with what [`RecordHeader::parse`] finds too new, are a header of this version of which just that is damaged:
+    /// with what this version writes there its checksum is right.
+    #[must_use]
+    pub fn is_damaged_start(bytes: &[u8]) -> bool {
+        let is_whole = |codec| {
+            let start = fields::start(MAGIC, codec);
+            let behind = bytes.get(start.len()..).unwrap_or_default();
+            Self::parse(&[&start, behind].concat()).is_ok()
+        };
+        [CODEC_RAW, CODEC_ZSTD].into_iter().any(is_whole)
     }
 
     /// Reads the fixed part and checks all that can be checked before more is read or allocated.

@@ -7,7 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::{offset32, read_at};
-use crate::chunk::record::{RECORD_FIXED_BYTES, RecordHeader};
+use crate::chunk::record::{RECORD_FIXED_BYTES, RECORD_HEADER_BYTES_MAX, RecordHeader};
 use crate::error::{Error, Result};
 
 /// Bytes read at a record's start: the whole header of all but very crowded records.
@@ -66,8 +66,15 @@ pub(super) fn walk(
                 (end, in_step) = (at, true);
             }
             Ok(Step::BadPayload(len)) => at += len,
-            // Only where a record must begin is "too new" to be believed; in the midst of damage it is chance.
-            Err(error @ Error::TooNew { .. }) if in_step => return Err(super::at_record(path, at, error)),
+            // Only where a record must begin is "too new" to be believed, and if it is no flipped bit; in the midst of damage it is chance.
+            Err(error @ Error::TooNew { .. }) if in_step => {
+                let longest = (range.end - at).min(RECORD_HEADER_BYTES_MAX as u64);
+                if !RecordHeader::is_damaged_start(&read_at(file, path, at, usize_of(longest))?) {
+                    return Err(super::at_record(path, at, error));
+                }
+                in_step = false;
+                at = search(file, path, at + 1..range.end)?;
+            }
             Ok(Step::Bad) | Err(Error::TooNew { .. }) => {
                 in_step = false;
                 at = search(file, path, at + 1..range.end)?;

@@ -7,6 +7,7 @@ use consign_store::Error;
 use consign_store::chunk::ChunkKind;
 use consign_store::store::Store;
 
+use crate::record::forged;
 use crate::store::{SMALL, assert_has};
 use crate::support::{append, chunk, copy_dir, names_in, noise, record};
 
@@ -62,14 +63,51 @@ fn garbage_and_zeros_behind_the_tail_are_cut() {
     }
 }
 
+/// The front of a record lies in a sector that was written, the rest in one that was not: zeros, as the file was longer already.
+#[test]
+fn a_record_of_which_only_the_front_was_written_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    append(&Store::open(dir.path()).unwrap(), 1, 2);
+    let torn = record(10, 2);
+    for written in 1..=64 {
+        let killed = copy_dir(dir.path());
+        let pack = killed.path().join("packs/open-0.pack");
+        let whole = fs::metadata(&pack).unwrap().len();
+        let front = [&torn[..written], &vec![0; torn.len() - written]].concat();
+        OpenOptions::new().append(true).open(&pack).unwrap().write_all(&front).unwrap();
+        assert_has(&Store::open(killed.path()).unwrap(), 1..3);
+        assert_eq!(fs::metadata(&pack).unwrap().len(), whole, "{written} bytes of a record");
+    }
+}
+
+/// A flipped bit in what says which program wrote a record costs that record, as any other does.
+#[test]
+fn a_record_whose_version_is_damaged_is_damaged_and_not_newer() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let places = [append(&store, 1, 2), append(&store, 3, 2), append(&store, 5, 2)];
+    for (at, bit) in (4..12).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let killed = copy_dir(dir.path());
+        // Nothing tells what lies in the pack but the pack.
+        fs::remove_dir_all(killed.path().join("index")).unwrap();
+        let pack = killed.path().join("packs/open-0.pack");
+        let mut bytes = fs::read(&pack).unwrap();
+        bytes[places[1].offset as usize + at] ^= 1 << bit;
+        fs::write(&pack, bytes).unwrap();
+        let reopened = Store::open(killed.path()).unwrap_or_else(|error| panic!("bit {bit} of byte {at}: {error}"));
+        assert_has(&reopened, 1..3);
+        assert_has(&reopened, 5..7);
+        assert!(!reopened.contains(&chunk(3, 1000).id()).unwrap(), "bit {bit} of byte {at}");
+    }
+}
+
 /// What a newer program appended is no garbage: it is refused, not cut off.
 #[test]
 fn a_record_of_a_newer_version_is_not_taken_for_a_torn_tail() {
     let dir = tempfile::tempdir().unwrap();
     append(&Store::open(dir.path()).unwrap(), 1, 2);
     let pack = dir.path().join("packs/open-0.pack");
-    let mut newer = record(3, 1).to_vec();
-    newer[4] = 2;
+    let newer = forged(&record(3, 1), 4, &[2]);
     OpenOptions::new().append(true).open(&pack).unwrap().write_all(&newer).unwrap();
     let before = fs::read(&pack).unwrap();
     let error = Store::open(dir.path()).unwrap_err();

@@ -62,7 +62,7 @@ fn every_truncation_and_a_longer_record_are_refused() {
 }
 
 /// Rewrites fields of the fixed part and makes the checksum right again, as a hostile sender would.
-fn forged(encoded: &[u8], at: usize, field: &[u8]) -> Bytes {
+pub fn forged(encoded: &[u8], at: usize, field: &[u8]) -> Bytes {
     let mut forged = encoded.to_vec();
     forged[at..at + field.len()].copy_from_slice(field);
     let lines = 64 + 36 * u32::from_le_bytes(forged[16..20].try_into().unwrap()) as usize;
