@@ -96,7 +96,8 @@ pub fn edit(root: &Path, seed: u64) {
 /// Puts content that no version needs into a store that nobody has open, so much of it that the pack is poor afterwards.
 fn leave_garbage(story: &mut Story, room: &Path, store: &Path, seed: u64) {
     let source = room.join(format!("garbage{seed}"));
-    write(&source.join("garbage.bin"), &noise(900_000, seed));
+    // Nothing that a version has too.
+    write(&source.join("garbage.bin"), &noise(900_000, !seed));
     let trace = story.next_trace();
     let words = strace(&trace);
     let mut command = Command::new(&words[0]);
