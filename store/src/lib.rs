@@ -21,6 +21,7 @@ mod parallel;
 pub mod restore;
 mod spill;
 pub mod store;
+mod unnamed;
 pub mod upkeep;
 
 pub use cores::cores;

@@ -3,19 +3,15 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use crate::error::{At, Result};
-use crate::fsx;
+use crate::error::Result;
 use crate::map::ReadOnlyMap;
+use crate::unnamed::UnnamedWriter;
 
 /// Bytes of one thing that stay in memory.
 const HELD_BYTES_MAX: usize = 1 << 20;
-/// Bytes written at once.
-const WRITE_BYTES: usize = 256 << 10;
 /// Bytes that are sorted at once.
 const SORT_BYTES_MAX: usize = 2 << 20;
 /// Bytes of a [`Words`] word.
@@ -26,7 +22,7 @@ const WORD_BYTES: usize = 4;
 pub(crate) struct SpillWriter {
     folder: PathBuf,
     held: Vec<u8>,
-    file: Option<BufWriter<File>>,
+    file: Option<UnnamedWriter>,
     len: u64,
 }
 
@@ -45,12 +41,12 @@ impl SpillWriter {
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.len += bytes.len() as u64;
         if let Some(file) = &mut self.file {
-            return file.write_all(bytes).at("write a temporary file in", &self.folder);
+            return file.push(bytes);
         }
         self.held.extend_from_slice(bytes);
         if self.held.len() > HELD_BYTES_MAX {
-            let mut file = BufWriter::with_capacity(WRITE_BYTES, fsx::unnamed(&self.folder)?);
-            file.write_all(&std::mem::take(&mut self.held)).at("write a temporary file in", &self.folder)?;
+            let mut file = UnnamedWriter::in_folder(&self.folder)?;
+            file.push(&std::mem::take(&mut self.held))?;
             self.file = Some(file);
         }
         Ok(())
@@ -58,11 +54,7 @@ impl SpillWriter {
 
     /// Ends the writing.
     pub(crate) fn finish(self) -> Result<Spill> {
-        let Some(file) = self.file else { return Ok(Spill::Held(self.held)) };
-        let file = file.into_inner().map_err(std::io::IntoInnerError::into_error);
-        let file = file.at("write a temporary file in", &self.folder)?;
-        // Nobody else can open it, so nobody changes it.
-        ReadOnlyMap::open(&file).map(Spill::Mapped).at("map a temporary file in", &self.folder)
+        self.file.map_or(Ok(Spill::Held(self.held)), |file| file.finish().map(Spill::Mapped))
     }
 }
 

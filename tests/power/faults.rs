@@ -104,11 +104,16 @@ fn names(text: &str, told: &[&str]) -> bool {
     told.iter().any(|words| text.contains(words))
 }
 
-pub(super) fn put(wrapper: &[String], store: &Path, source: &Path) -> Done {
+/// Runs the program with `words`, by `wrapper` if there is one.
+pub(super) fn by(wrapper: &[String], words: &[&str]) -> Done {
     let mut command = Command::new(wrapper.first().map_or(PROGRAM, String::as_str));
     command.args(wrapper.iter().skip(1)).args(wrapper.first().map(|_| PROGRAM));
-    command.args(["store", "put", text(store), text(source), "--json"]).env_clear().envs(kept());
+    command.args(words).env_clear().envs(kept());
     run(command)
+}
+
+pub(super) fn put(wrapper: &[String], store: &Path, source: &Path) -> Done {
+    by(wrapper, &["store", "put", text(store), text(source), "--json"])
 }
 
 fn put_manifest(done: Done) -> ManifestId {
@@ -176,12 +181,7 @@ fn soak_each_operation_of_a_get_fails() {
     let Some(stored) = Stored::new(seed) else { return };
     let (store, root, out) = (stored.path("made/store"), stored.path("root"), stored.path("injected"));
     let dest = root.join("got");
-    let get = |wrapper: &[String]| {
-        let mut command = Command::new(wrapper.first().map_or(PROGRAM, String::as_str));
-        command.args(wrapper.iter().skip(1)).args(wrapper.first().map(|_| PROGRAM));
-        command.args(["store", "get", text(&store), &stored.first.to_string(), text(&dest)]).env_clear().envs(kept());
-        run(command)
-    };
+    let get = |wrapper: &[String]| by(wrapper, &["store", "get", text(&store), &stored.first.to_string(), text(&dest)]);
     let runs = each(count, seed, &WRITES, |fault| {
         fs::create_dir(&root).expect("made");
         let done = get(&fault.words(&out));

@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use consign_store::Store;
 
 use super::check::{self, Promise};
-use super::faults::{FULL, Fault, RUNS, Stored, WRITES, clear, each, injected, on_small_disks, put, suffer};
+use super::faults::{FULL, Fault, RUNS, Stored, WRITES, by, clear, each, injected, on_small_disks, put, suffer};
 use super::{edit, manifest_of, space, tree, version};
-use crate::common::command::{Done, PROGRAM, consign, kept, run, text};
+use crate::common::command::{Done, consign, text};
 use crate::common::content::{copy, noise, write};
 use crate::common::fleet::{Fleet, Options};
 use crate::common::{holds, soak, soaked, until};
@@ -33,11 +32,8 @@ impl Full {
     }
 
     fn collect(&self, wrapper: &[String], store: &Path) -> Done {
-        let mut command = Command::new(wrapper.first().map_or(PROGRAM, String::as_str));
-        command.args(wrapper.iter().skip(1)).args(wrapper.first().map(|_| PROGRAM));
         let keep = self.stored.first.to_string();
-        command.args(["store", "gc", text(store), "--grace", "0", "--keep", &keep, "--json"]).env_clear().envs(kept());
-        run(command)
+        by(wrapper, &["store", "gc", text(store), "--grace", "0", "--keep", &keep, "--json"])
     }
 
     /// What must hold after a fault, of the folder `root` that holds the store: what stays is whole, and the next run frees what goes.

@@ -45,7 +45,7 @@ impl Crew {
         (assembly, seeds): (&Arc<Assembly>, &Arc<Vec<Seed>>),
         patch: Patch,
     ) -> Result<()> {
-        while self.0.len() >= apply_threads(usize::MAX) {
+        while self.0.len() >= apply_threads() {
             self.join(job, assembly).await?;
         }
         let (assembly, seeds) = (Arc::clone(assembly), Arc::clone(seeds));

@@ -130,7 +130,7 @@ impl Content {
         job.show_waited();
         let take = match &answer {
             PatchAnswer::Ready { set } => {
-                let at_once = delta::apply_threads(set.len()) as u64;
+                let at_once = delta::apply_threads().min(set.len()) as u64;
                 let worth = |info: &&PatchInfo| self.pays(info, choice, at_once) && !job.account.is_useless(&info.digest);
                 set.iter().filter(worth).cloned().collect()
             }

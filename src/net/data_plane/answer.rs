@@ -68,15 +68,6 @@ pub(super) async fn stream(
     })))
 }
 
-/// Makes a body of what is there already, in parts: connections take turns.
-pub(super) fn in_parts(mut bytes: Bytes) -> Body {
-    let parts = std::iter::from_fn(move || {
-        let now = bytes.len().min(MANIFEST_PART_BYTES);
-        (now > 0).then(|| Ok::<_, io::Error>(bytes.split_to(now)))
-    });
-    Body::from_stream(futures_util::stream::iter(parts))
-}
-
 /// The answer when what is here cannot be read; why stands in the log.
 pub(super) fn unreadable() -> Problem {
     Problem::new(500, "unreadable", "this version cannot be read here now")

@@ -29,7 +29,7 @@ use consign_store::manifest::encoded::{Against, encode_shared, held_bytes};
 use consign_store::restore::WireStream;
 use consign_store::{ManifestId, Store};
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::net::blocking;
@@ -206,8 +206,7 @@ impl DataPlane {
     /// The manifest as it is sent to machines that have no other, of which a thousand may ask at once: encoded once. `None` if it cannot be put down.
     async fn whole_manifest(&self, version: &Arc<Version>) -> Result<Option<Bytes>, Response> {
         let make = || async {
-            let turns = turns_of(held_bytes(&version.manifest, Against::Nothing), self.limits.streams_max);
-            let turn = Arc::clone(&self.turns).acquire_many_owned(turns).await.map_err(drop)?;
+            let turn = self.turn_of(held_bytes(&version.manifest, Against::Nothing)).await.map_err(drop)?;
             let (of, dir) = (Arc::clone(version), self.versions.dir().to_owned());
             let encode = move || {
                 let made = encode_shared(&of.manifest, Against::Nothing, &dir);
@@ -221,10 +220,15 @@ impl DataPlane {
         found.map(|found| found.ok().cloned()).map_err(|_| busy())
     }
 
+    /// The next turn for who holds `bytes` meanwhile, whenever it comes.
+    async fn turn_of(&self, bytes: usize) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let turns = turns_of(bytes, self.limits.streams_max);
+        Arc::clone(&self.turns).acquire_many_owned(turns).await
+    }
+
     /// A turn for who holds `bytes` meanwhile.
     async fn turn_holding(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Response> {
-        let turns = turns_of(bytes, self.limits.streams_max);
-        match timeout(self.limits.turn_wait, Arc::clone(&self.turns).acquire_many_owned(turns)).await {
+        match timeout(self.limits.turn_wait, self.turn_of(bytes)).await {
             Ok(Ok(turn)) => Ok(turn),
             _ => Err(busy()),
         }
@@ -287,7 +291,7 @@ async fn manifest(
         None => plane.whole_manifest(&version).await?,
     };
     let body = if let Some(encoded) = ready {
-        answer::in_parts(encoded)
+        encoded.into()
     } else {
         let turn = plane.turn_holding(held_bytes(&version.manifest, against)).await?;
         let make = move |outlet: &answer::Outlet| {

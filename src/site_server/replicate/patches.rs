@@ -90,7 +90,7 @@ impl Job {
         folder: &Path,
         crew: &mut VecDeque<Applying>,
     ) -> Result<()> {
-        let at_once = delta::apply_threads(set.len());
+        let at_once = delta::apply_threads().min(set.len());
         for (info, digest, scope) in set {
             if !self.pays(target, &info, &scope, at_once) || !self.lacks(target, &scope).await? {
                 continue;
@@ -105,7 +105,7 @@ impl Job {
                     continue;
                 }
             }
-            while crew.len() >= at_once
+            if crew.len() >= at_once
                 && let Some(oldest) = crew.pop_front()
             {
                 settle(oldest).await?;

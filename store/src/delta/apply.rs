@@ -21,10 +21,10 @@ const READ_BYTES: usize = 64 << 10;
 /// Most patches that are applied at once: each needs memory of its own.
 const AT_ONCE_MAX: usize = 2;
 
-/// How many of `patches` are applied at once on this machine.
+/// How many patches are applied at once on this machine, at most.
 #[must_use]
-pub fn apply_threads(patches: usize) -> usize {
-    cores().min(AT_ONCE_MAX).min(patches)
+pub fn apply_threads() -> usize {
+    cores().min(AT_ONCE_MAX)
 }
 
 /// Takes the windows of a patch as they arrive and gives the target's bytes in order.

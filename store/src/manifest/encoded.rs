@@ -3,7 +3,7 @@
 //! The base is the prefix of the frame. Where the window over both would be more than a receiver should hold, the manifest is sent in
 //! *sections*, each a frame of its own against the stretch of the base that has the same paths. The layout is in `docs/formats.md`.
 
-use std::io::{self, BufRead, BufWriter, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::ops::Range;
 use std::path::Path;
 
@@ -13,12 +13,9 @@ use zstd::stream::write::Encoder;
 
 use super::file::ManifestFile;
 use super::path::compare_paths;
-use crate::error::{At, Result};
-use crate::fsx;
-use crate::map::ReadOnlyMap;
+use crate::error::Result;
+use crate::unnamed::UnnamedWriter;
 
-/// Bytes written at once.
-const WRITE_BYTES: usize = 256 << 10;
 /// zstd level of manifests.
 const LEVEL: i32 = 3;
 /// Window of the level itself, bytes.
@@ -97,10 +94,9 @@ pub fn encode(manifest: &ManifestFile, against: Against<'_>, out: &mut dyn Write
 /// # Errors
 /// I/O on `dir`.
 pub fn encode_shared(manifest: &ManifestFile, against: Against<'_>, dir: &Path) -> Result<Bytes> {
-    let mut file = BufWriter::with_capacity(WRITE_BYTES, fsx::unnamed(dir)?);
-    encode(manifest, against, &mut file).at("write a temporary file in", dir)?;
-    let file = file.into_inner().map_err(io::IntoInnerError::into_error).at("write a temporary file in", dir)?;
-    Ok(Bytes::from_owner(ReadOnlyMap::open(&file).at("map a temporary file in", dir)?))
+    let mut file = UnnamedWriter::in_folder(dir)?;
+    file.by(|out| encode(manifest, against, out))?;
+    Ok(Bytes::from_owner(file.finish()?))
 }
 
 /// Writes sections of `section_bytes`.

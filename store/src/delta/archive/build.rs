@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::covers::Base;
 use super::super::encode::encode_one;
-use super::super::view::{ViewWriter, Views};
+use super::super::view::Views;
 use super::find::{Stream, Streams, zip_header_len};
 use super::guess::Guesser;
 use super::inflate::Inflater;
@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::id::FileDigest;
 use crate::map::ReadOnlyMap;
 use crate::parallel::both;
+use crate::unnamed::UnnamedWriter;
 
 /// The zstd level of the lists.
 const ZSTD_LEVEL: i32 = 19;
@@ -199,7 +200,7 @@ fn unfold(stream: Stream, of: &[u8], sink: &mut dyn FnMut(&[u8])) {
     debug_assert!(whole.is_some(), "a stream that was found inflates");
 }
 
-fn unfold_into(stream: Stream, of: &[u8], view: &mut ViewWriter) -> Result<()> {
+fn unfold_into(stream: Stream, of: &[u8], view: &mut UnnamedWriter) -> Result<()> {
     let mut written = Ok(());
     unfold(stream, of, &mut |bytes| {
         if written.is_ok() {
