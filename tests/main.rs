@@ -49,6 +49,8 @@ mod resume;
 #[cfg(test)]
 mod rights;
 #[cfg(test)]
+mod shared;
+#[cfg(test)]
 mod update;
 #[cfg(test)]
 mod upkeep;

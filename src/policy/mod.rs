@@ -10,7 +10,7 @@ mod upkeep;
 
 pub use back_off::back_off_millis;
 pub use offer::{Ask, Offer, Source, codebases_for};
-pub use prefer::{Changed, Offered, Prefer, patch_pays, patience};
+pub use prefer::{Changed, Offered, Prefer, Way, patience, way};
 pub use rights::may_read;
 pub use sites::{Overlap, overlaps, site_of};
 pub use terms::{Terms, Verdict};

@@ -31,6 +31,9 @@ const DECISIONS_PER_SEC: u64 = 30_000_000;
 /// of programs (58 million), each by two threads at once.
 const FOLD_BYTES_PER_SEC: u64 = 18_000_000;
 
+/// A patch makes a part of what records bring only if that ends within so many thousandths of what records alone take: it costs the processors much.
+const SHARED_PERMILLE_MAX: u128 = 850;
+
 /// A patch that is to be had, and what else would bring the same content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offered {
@@ -42,7 +45,7 @@ pub struct Offered {
     pub raw_len: u64,
     /// Decisions that applying it decodes.
     pub decisions: u64,
-    /// Plain bytes that applying it compresses.
+    /// Plain bytes that applying it compresses, and as many as take as long as what else it does once it has decoded.
     pub folded_bytes: u64,
     /// How many such patches are applied at once.
     pub at_once: u64,
@@ -84,18 +87,44 @@ pub fn patience(prefer: Prefer, changed: Changed, bytes_per_sec: u64) -> Duratio
     }
 }
 
-/// Says whether a patch is to be taken instead of records, over a link that carries `bytes_per_sec`.
+/// How content for which there is a patch is brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By the patch.
+    Patch,
+    /// By the patch from the front and by records from the back, at the same time: applying it takes longer than fetching records.
+    Shared {
+        /// How much the patch makes, in thousandths.
+        permille: u32,
+    },
+    /// By records.
+    Records,
+}
+
+/// Says how content is brought for which there is a patch, over a link that carries `bytes_per_sec`.
 #[must_use]
-pub fn patch_pays(prefer: Prefer, offered: &Offered, bytes_per_sec: u64) -> bool {
+pub fn way(prefer: Prefer, offered: &Offered, bytes_per_sec: u64) -> Way {
     let Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once, fold_threads } = *offered;
-    let work = [
-        (micros(patch_len, bytes_per_sec), 1),
-        (micros(raw_len, COPY_BYTES_PER_SEC), at_once),
-        (micros(decisions, DECISIONS_PER_SEC), at_once),
-        (micros(folded_bytes, FOLD_BYTES_PER_SEC), fold_threads),
-    ];
-    let patch_micros = work.into_iter().map(|(micros, by)| micros / by.max(1)).fold(0, u64::saturating_add);
-    patch_len < records_len && (prefer == Prefer::Bytes || patch_micros < micros(records_len, bytes_per_sec))
+    let fetching = micros(patch_len, bytes_per_sec);
+    let (decoding, folding) = (micros(decisions, DECISIONS_PER_SEC), micros(folded_bytes, FOLD_BYTES_PER_SEC));
+    // What is decoded is compressed again beside it, but of one patch by one thread.
+    let by_one = decoding / at_once.max(1);
+    let by_all = decoding.saturating_add(folding) / at_once.max(fold_threads).max(1);
+    let applying = (micros(raw_len, COPY_BYTES_PER_SEC) / at_once.max(1)).saturating_add(by_one.max(by_all));
+    let records = micros(records_len, bytes_per_sec);
+    if patch_len >= records_len {
+        return Way::Records;
+    }
+    if prefer == Prefer::Bytes || fetching.saturating_add(applying) < records {
+        return Way::Patch;
+    }
+    // A patch is applied as it arrives, and records leave it room on the link. Both end at the same time if each has a share as large as it is fast.
+    let (by_patch, all) = (u128::from(records), u128::from(records - fetching) + u128::from(applying));
+    let together = u128::from(applying) * by_patch / all.max(1);
+    if together * 1000 >= by_patch * SHARED_PERMILLE_MAX {
+        return Way::Records;
+    }
+    Way::Shared { permille: u32::try_from(by_patch * 1000 / all.max(1)).unwrap_or(1000) }
 }
 
 /// How long `count` take at `per_sec` a second.
@@ -113,33 +142,49 @@ mod tests {
         Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once: 1, fold_threads: 1 }
     }
 
+    fn pays(prefer: Prefer, offered: &Offered, mbit: u64) -> bool {
+        way(prefer, offered, mbit * MBIT) == Way::Patch
+    }
+
     #[test]
     fn a_fast_link_takes_records_and_a_slow_one_patches() {
-        let pays = |prefer, mbit: u64| patch_pays(prefer, &offered(70_000, 8_000_000, 40_000_000, 5_000_000, 0), mbit * MBIT);
+        let pays = |prefer, mbit: u64| pays(prefer, &offered(70_000, 8_000_000, 40_000_000, 5_000_000, 0), mbit);
         assert!(pays(Prefer::Time, 10) && pays(Prefer::Time, 100));
         assert!(!pays(Prefer::Time, 10_000));
         assert!(pays(Prefer::Bytes, 10_000));
-        assert!(!patch_pays(Prefer::Bytes, &offered(10, 10, 10, 0, 0), MBIT), "a patch that saves nothing is not taken");
+        assert_eq!(way(Prefer::Bytes, &offered(10, 10, 10, 0, 0), MBIT), Way::Records, "a patch that saves nothing is not taken");
     }
 
     #[test]
     fn what_is_mostly_copied_pays_on_a_fast_link_and_what_is_mostly_coded_does_not() {
-        assert!(patch_pays(Prefer::Time, &offered(2_000, 15_000_000, 32 << 20, 20_000, 0), 1000 * MBIT));
+        assert!(pays(Prefer::Time, &offered(2_000, 15_000_000, 32 << 20, 20_000, 0), 1000));
         let coded = offered(720_000, 8_000_000, 26_000_000, 18_000_000, 0);
-        assert!(!patch_pays(Prefer::Time, &coded, 1000 * MBIT));
-        assert!(!patch_pays(Prefer::Time, &coded, 100 * MBIT), "one after the other");
-        assert!(patch_pays(Prefer::Time, &Offered { at_once: 2, ..coded }, 100 * MBIT));
-        assert!(patch_pays(Prefer::Time, &coded, 10 * MBIT));
+        assert!(!pays(Prefer::Time, &coded, 1000));
+        assert!(!pays(Prefer::Time, &coded, 100), "one after the other");
+        assert!(pays(Prefer::Time, &Offered { at_once: 2, ..coded }, 100));
+        assert!(pays(Prefer::Time, &coded, 10));
     }
 
     #[test]
-    fn an_archive_that_takes_long_to_compress_comes_as_records() {
-        let pays = |folded, fold_threads| {
+    fn an_archive_that_takes_long_to_compress_comes_from_both_ends() {
+        let way = |folded, fold_threads, mbit: u64| {
             let offered = offered(113_000, 26_900_000, 26_900_000, 0, folded);
-            patch_pays(Prefer::Time, &Offered { fold_threads, ..offered }, 100 * MBIT)
+            way(Prefer::Time, &Offered { fold_threads, ..offered }, mbit * MBIT)
         };
-        assert!(pays(0, 1) && pays(66_000_000, 2));
-        assert!(!pays(66_000_000, 1) && !pays(110_000_000, 2));
+        assert!(way(0, 1, 100) == Way::Patch && way(66_000_000, 2, 100) == Way::Patch);
+        let shared = |way| if let Way::Shared { permille } = way { permille } else { 0 };
+        let (by_one, by_two) = (shared(way(66_000_000, 1, 100)), shared(way(110_000_000, 2, 100)));
+        assert!((300..600).contains(&by_one) && (300..600).contains(&by_two), "{by_one} {by_two}");
+        assert!(shared(way(66_000_000, 1, 200)) < by_one, "the faster the link, the more it brings");
+        assert_eq!(way(66_000_000, 1, 1000), Way::Records, "not worth the processors' work");
+        assert_eq!(way(u64::MAX, 1, 100), Way::Records, "no overflow");
+    }
+
+    #[test]
+    fn what_both_do_takes_as_long() {
+        // 10 s of records, 30 s of work: a quarter each of its own.
+        let way = way(Prefer::Time, &offered(1, 10_000_000, 0, 30 * DECISIONS_PER_SEC, 0), 1_000_000);
+        assert_eq!(way, Way::Shared { permille: 250 });
     }
 
     #[test]

@@ -63,10 +63,10 @@ pub struct PatchInfo {
     pub len: u64,
     /// About how many bytes the same content costs as records and recipes for a receiver that has the base version.
     pub records_len: u64,
-    /// Decisions that the receiver has to decode to apply it, and as many as take as long as what else it does alone.
+    /// Decisions that the receiver has to decode to apply it.
     #[serde(default)]
     pub decisions: u64,
-    /// Plain bytes that the receiver has to compress to apply it.
+    /// Plain bytes that the receiver has to compress to apply it, and as many as take as long as what else it does with what it has decoded.
     #[serde(default)]
     pub folded_bytes: u64,
     /// Entry numbers in the target's manifest, in the order in which they are joined.

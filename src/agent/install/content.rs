@@ -1,6 +1,7 @@
 //! The content of a chosen version: opened once an attempt, filled from one source after the other.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -128,7 +129,7 @@ impl Content {
         self.all_came(self.missing_recipes(patched).await?.is_empty(), client, "recipes")
     }
 
-    async fn missing_recipes(&self, patched: &HashSet<u32>) -> Result<Vec<std::ops::Range<u32>>> {
+    async fn missing_recipes(&self, patched: &HashSet<u32>) -> Result<Vec<Range<u32>>> {
         let assembly = Arc::clone(&self.assembly);
         let missing = blocking::run("looking for recipes", move || assembly.missing_recipes()).await?;
         if patched.is_empty() {
@@ -153,10 +154,10 @@ impl Content {
         {
             assembly.looked(look);
         }
-        let taken = blocking::run("taking what is here", move || assembly.take_local(&seeds).map(|()| assembly)).await??;
+        let drawn = Arc::clone(&seeds);
+        let taken = blocking::run("taking what is here", move || assembly.take_local(&drawn).map(|()| assembly)).await??;
         job.show_total(taken.missing_bytes());
         job.show_taken(&taken.tally());
-        let seeds = Arc::default();
         Ok(Self { assembly: Arc::new(taken), seeds, local_taken: true, look: None, work: self.work, _scratch: None })
     }
 
@@ -178,24 +179,29 @@ impl Content {
         if missing.is_empty() {
             return Ok(());
         }
+        counted(self.fetch_ranges(client, job, rate, &missing).await, effort)?;
+        self.all_came(self.missing().await?.is_empty(), client, "chunks")
+    }
+
+    /// Fetches the chunks at ordinals `ranges`.
+    pub(super) async fn fetch_ranges(&self, client: &Client, job: &Job, rate: &Rate, ranges: &[Range<u32>]) -> Fetched {
         let (assembly, arrived) = (Arc::clone(&self.assembly), Arc::clone(&job.arrived));
         let sink: Sink = Arc::new(move |record: VerifiedRecord| {
             arrived.fetch_add(assembly.accept(&record)?, Ordering::Relaxed);
             Ok(())
         });
         let begun = Instant::now();
-        let fetched = fetch_chunks(client, self.assembly.manifest().id(), &missing, sink, &AtomicU64::new(0)).await;
+        let fetched = fetch_chunks(client, self.assembly.manifest().id(), ranges, sink, &AtomicU64::new(0)).await;
         rate.saw(fetched.wire_bytes, begun.elapsed());
-        counted(fetched, effort)?;
-        self.all_came(self.missing().await?.is_empty(), client, "chunks")
+        fetched
     }
 
-    pub(super) async fn missing(&self) -> Result<Vec<std::ops::Range<u32>>> {
+    pub(super) async fn missing(&self) -> Result<Vec<Range<u32>>> {
         let assembly = Arc::clone(&self.assembly);
         Ok(blocking::run("looking for chunks", move || assembly.missing()).await?)
     }
 
-    fn all_came(&self, all: bool, client: &Client, what: &str) -> Result<()> {
+    pub(super) fn all_came(&self, all: bool, client: &Client, what: &str) -> Result<()> {
         let why = || format!("left out some {what} of {}", self.assembly.manifest().id());
         if all { Ok(()) } else { Err(Error::Useless { server: client.server().to_owned(), why: why() }) }
     }

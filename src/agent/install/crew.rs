@@ -5,14 +5,16 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use consign_store::delta::{Scope, apply_threads};
 use consign_store::error::At as _;
-use consign_store::restore::{Assembly, Seed};
+use consign_store::restore::{Assembly, Front, Seed};
 
 use crate::agent::error::Result;
 use crate::agent::job::Job;
 use crate::net::blocking::{self, Work};
+use crate::net::fetch::ArrivingReader;
 
 /// A patch that was fetched.
 pub(super) struct Patch {
@@ -22,6 +24,8 @@ pub(super) struct Patch {
     pub(super) files: String,
     /// By which it is blamed.
     pub(super) name: String,
+    /// What is left to it, if records bring the rest of what it makes; it is applied while it arrives, and whoever fetches it removes it.
+    pub(super) front: Option<(Arc<Front>, ArrivingReader)>,
 }
 
 /// Patches under way; [`Crew::end`] waits for them.
@@ -49,12 +53,18 @@ impl Crew {
             self.join(job, assembly).await?;
         }
         let (assembly, seeds) = (Arc::clone(assembly), Arc::clone(seeds));
-        let Patch { path, scope, files, name } = patch;
+        let Patch { path, scope, files, name, front } = patch;
+        let arrived = Arc::clone(&job.arrived);
         let work = blocking::start("applying a patch", move || {
-            let made = File::open(&path).at("open", &path).and_then(|file| {
-                let mut bytes = BufReader::new(file);
-                seeds.first().map_or(Ok(0), |seed| assembly.take_patch(&mut bytes, &scope, seed))
-            });
+            let Some(seed) = seeds.first() else { return Ok(0) };
+            if let Some((front, bytes)) = front {
+                let progress = |new| {
+                    arrived.fetch_add(new, Ordering::Relaxed);
+                };
+                return assembly.take_front(&mut BufReader::new(bytes), (&scope, &front), seed, &progress);
+            }
+            let file = File::open(&path).at("open", &path);
+            let made = file.and_then(|file| assembly.take_patch(&mut BufReader::new(file), &scope, seed));
             // Applied or useless, it is not needed again.
             let _ = std::fs::remove_file(&path);
             made

@@ -8,6 +8,7 @@ mod crew;
 mod patches;
 mod place;
 mod plan;
+mod shared;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -240,7 +241,7 @@ impl<'a> Walk<'a> {
             return self.make_plan(content, client).await;
         }
         let choice = self.choice();
-        let offer = match content.agree(client, self.job, choice, self.effort).await {
+        let mut offer = match content.agree(client, self.job, choice, self.effort).await {
             Ok(offer) => offer,
             Err(error) => {
                 if matches!(error, Error::Budget(_)) {
@@ -249,6 +250,7 @@ impl<'a> Walk<'a> {
                 return Err(error);
             }
         };
+        let share = std::mem::take(&mut offer.share);
         let content = content.take_patches(client, self.job, (offer, self.terms), self.effort).await?;
         let recipes = content.fetch_recipes(client, &HashSet::new(), self.effort).await;
         let content = match recipes {
@@ -260,6 +262,7 @@ impl<'a> Walk<'a> {
         };
         let content = self.content.insert(content);
         content.check_records(client, self.job, self.terms, self.effort).await?;
+        content.fetch_shared(client, self.job, share, &self.agent.rate, self.effort).await?;
         content.fetch_chunks(client, self.job, &self.agent.rate, self.effort).await
     }
 

@@ -2,23 +2,23 @@
 //! records come instead.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use consign_store::manifest::ManifestFile;
-use consign_store::restore::Seed;
+use consign_store::restore::{Seed, Share};
 use consign_store::{FileDigest, ManifestId, delta, fsx};
 
-use super::content::{Content, counted};
+use super::content::Content;
 use super::crew::{Crew, Patch};
 use crate::agent::error::{Error, OverBudget, Result};
 use crate::agent::job::{Effort, Job};
 use crate::domain::Millis;
-use crate::net::fetch::{await_answer, fetch_patch};
+use crate::net::fetch::{Fetched, await_answer, fetch_patch};
 use crate::net::rate::Rate;
 use crate::net::{Client, blocking, clock};
-use crate::policy::{Changed, Offered, Prefer, Terms, patch_pays};
+use crate::policy::{Changed, Offered, Prefer, Terms, Way, way};
 use crate::protocol::patches::{PatchAnswer, PatchInfo};
 
 /// What decides between patches and records.
@@ -31,7 +31,7 @@ pub(super) struct Choice<'a> {
 }
 
 /// From which version to which.
-type Pair = (ManifestId, ManifestId);
+pub(super) type Pair = (ManifestId, ManifestId);
 
 /// What a server has of patches.
 #[derive(Debug)]
@@ -39,11 +39,26 @@ pub(super) struct Offer {
     pub(super) answer: PatchAnswer,
     /// Those that are worth taking.
     pub(super) take: Vec<PatchInfo>,
+    /// Those that are worth it while records bring a part of what they make.
+    pub(super) share: Vec<Shared>,
+}
+
+/// A patch that makes the front of what is for it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) info: PatchInfo,
+    pub(super) digest: FileDigest,
+    pub(super) share: Share,
+}
+
+/// What is left to each of `shared`.
+pub(super) fn shares_of(shared: &[Shared]) -> Vec<Share> {
+    shared.iter().map(|shared| shared.share.clone()).collect()
 }
 
 impl Offer {
     fn none(reason: &str) -> Self {
-        Self { answer: PatchAnswer::None { reason: reason.to_owned() }, take: Vec::new() }
+        Self { answer: PatchAnswer::None { reason: reason.to_owned() }, take: Vec::new(), share: Vec::new() }
     }
 
     /// The parts of files that there are patches for, taken or not.
@@ -68,16 +83,17 @@ impl Offer {
 
     /// What the patches that are taken cost, bytes.
     pub(super) fn patch_bytes(&self) -> u64 {
-        self.take.iter().fold(0, |sum: u64, info| sum.saturating_add(info.len))
+        let shared = self.share.iter().map(|shared| &shared.info);
+        self.take.iter().chain(shared).fold(0, |sum: u64, info| sum.saturating_add(info.len))
     }
 }
 
 impl Content {
-    /// The versions that patches would lead from and to; none for a first install, or when it is too late for patches.
-    fn pair(&self) -> Option<Pair> {
+    /// The versions that patches lead from and to; none for a first install.
+    pub(super) fn pair(&self) -> Option<Pair> {
         let target = self.assembly.manifest().id();
         let base = self.seeds.first().map(|seed| seed.manifest.id())?;
-        (base != target && !self.local_taken).then_some((base, target))
+        (base != target).then_some((base, target))
     }
 
     /// How long patches under construction are worth waiting for.
@@ -104,7 +120,8 @@ impl Content {
     /// # Errors
     /// The budget is used up; that there is no word of patches is no error.
     pub(super) async fn offer(&self, client: &Client, job: &Job, choice: Choice<'_>, patience: Duration) -> Result<Offer> {
-        let Some((base, target)) = self.pair() else {
+        // Once what is here was taken, it is too late for them.
+        let Some((base, target)) = self.pair().filter(|_| !self.local_taken) else {
             let why =
                 if self.seeds.is_empty() { "no version is installed to make them from" } else { "this version is installed" };
             return Ok(Offer::none(why));
@@ -128,15 +145,22 @@ impl Content {
             }
         };
         job.show_waited();
-        let take = match &answer {
-            PatchAnswer::Ready { set } => {
-                let at_once = delta::apply_threads().min(set.len()) as u64;
-                let worth = |info: &&PatchInfo| self.pays(info, choice, at_once) && !job.account.is_useless(&info.digest);
-                set.iter().filter(worth).cloned().collect()
+        let (mut take, mut share) = (Vec::new(), Vec::new());
+        if let PatchAnswer::Ready { set } = &answer {
+            let at_once = delta::apply_threads().min(set.len()) as u64;
+            for info in set.iter().filter(|info| !job.account.is_useless(&info.digest)) {
+                let Some((digest, scope)) = info.read() else { continue };
+                match self.way(info, &scope, choice, at_once) {
+                    Way::Patch => take.push(info.clone()),
+                    // A budget is for what is planned, and who ends first is seen when it is done.
+                    Way::Shared { permille } if choice.terms.max_bytes.is_none() => {
+                        share.push(Shared { info: info.clone(), digest, share: Share { scope, permille } });
+                    }
+                    Way::Shared { .. } | Way::Records => {}
+                }
             }
-            _ => Vec::new(),
-        };
-        Ok(Offer { answer, take })
+        }
+        Ok(Offer { answer, take, share })
     }
 
     /// Makes what the patches of `offer` can make of the installed version, each while the next ones are fetched; what is left is for records.
@@ -150,7 +174,7 @@ impl Content {
         (offer, terms): (Offer, Terms),
         effort: &mut Effort,
     ) -> Result<Self> {
-        let Some(pair) = self.pair() else { return Ok(self) };
+        let Some(pair) = self.pair().filter(|_| !self.local_taken) else { return Ok(self) };
         let parts = offer.parts();
         let mut crew = Crew::default();
         let fetched = self.fetch_patches(client, job, pair, (offer.take, terms), effort, &mut crew).await;
@@ -185,48 +209,49 @@ impl Content {
                 return Err(Error::Budget(over));
             }
             let (files, name) = (self.files_of(&info), info.digest.clone());
-            if let Some(path) = self.fetch_patch(client, job, pair, (digest, info.len, &files), effort).await? {
-                crew.begin(job, (&self.assembly, &self.seeds), Patch { path, scope, files, name }).await?;
+            let path = patch_path(job, digest)?;
+            let fetched = self.fetch_patch(client, job, pair, (digest, info.len, &files), &path, &mut |_| true).await?;
+            effort.content_bytes += fetched.wire_bytes;
+            if fetched.whole {
+                crew.begin(job, (&self.assembly, &self.seeds), Patch { path, scope, files, name, front: None }).await?;
             }
         }
         Ok(())
     }
 
-    /// Fetches one patch; `None` if it cannot be had.
-    async fn fetch_patch(
+    /// Fetches one patch into the file `path`, as far as `arrived` wants it; that it cannot be had is no error.
+    pub(super) async fn fetch_patch(
         &self,
         client: &Client,
         job: &Job,
         (base, target): Pair,
         (digest, len, files): (FileDigest, u64, &str),
-        effort: &mut Effort,
-    ) -> Result<Option<PathBuf>> {
-        let folder = patches_folder(job);
-        fsx::create_dir_durable(&folder)?;
-        let path = folder.join(digest.to_hex());
-        match counted(fetch_patch(client, base, target, digest, len, &path).await, effort) {
-            Ok(()) => Ok(Some(path)),
+        path: &Path,
+        arrived: &mut (dyn FnMut(u64) -> bool + Send),
+    ) -> Result<FetchedPatch> {
+        let Fetched { wire_bytes, end } = fetch_patch(client, base, target, (digest, len), path, arrived).await;
+        match end.map_err(Error::from) {
+            Ok(()) => Ok(FetchedPatch { wire_bytes, whole: true }),
             Err(error) if super::is_ours(&error) => Err(error),
             Err(error) => {
                 tracing::warn!(%error, "a patch cannot be had; fetching records instead");
                 job.note(&format!("the patch for {files} could not be had, so they come as records: {error}"));
-                Ok(None)
+                Ok(FetchedPatch { wire_bytes, whole: false })
             }
         }
     }
 
-    fn pays(&self, info: &PatchInfo, choice: Choice<'_>, at_once: u64) -> bool {
-        let Some((_, scope)) = info.read() else { return false };
+    fn way(&self, info: &PatchInfo, scope: &delta::Scope, choice: Choice<'_>, at_once: u64) -> Way {
         let raw_len = scope.raw_bytes(self.assembly.manifest());
         let (patch_len, records_len) = (info.len, info.records_len);
         let (decisions, folded_bytes) = (info.decisions, info.folded_bytes);
         let fold_threads = delta::fold_threads() as u64;
         let offered = Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once, fold_threads };
-        patch_pays(choice.terms.prefer(choice.prefer), &offered, choice.rate.bytes_per_sec())
+        way(choice.terms.prefer(choice.prefer), &offered, choice.rate.bytes_per_sec())
     }
 
     /// Names the files that a patch makes.
-    fn files_of(&self, info: &PatchInfo) -> String {
+    pub(super) fn files_of(&self, info: &PatchInfo) -> String {
         let manifest = self.assembly.manifest();
         let first = info.targets.iter().find(|entry| manifest.file_of(**entry).is_some());
         let first = first.map_or("no file", |entry| manifest.path_of(*entry));
@@ -237,9 +262,23 @@ impl Content {
     }
 }
 
+/// What came of a patch that was asked for.
+pub(super) struct FetchedPatch {
+    pub(super) wire_bytes: u64,
+    /// It could be had, as far as it was wanted.
+    pub(super) whole: bool,
+}
+
 /// Where patches lie until they are applied.
 pub(super) fn patches_folder(job: &Job) -> PathBuf {
     job.folder.path().join("patches")
+}
+
+/// Where the patch `digest` lies; its folder is there.
+pub(super) fn patch_path(job: &Job, digest: FileDigest) -> Result<PathBuf> {
+    let folder = patches_folder(job);
+    fsx::create_dir_durable(&folder)?;
+    Ok(folder.join(digest.to_hex()))
 }
 
 fn show_wait(job: &Job, client: &Client, until: Millis) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use consign_store::restore::{Amount, Survey};
 
 use super::content::Content;
-use super::patches::{Choice, Offer};
+use super::patches::{Choice, Offer, shares_of};
 use crate::agent::error::{Error, OverBudget, Result};
 use crate::agent::job::{Effort, Job};
 use crate::agent::record::Record;
@@ -42,9 +42,9 @@ impl Content {
         let patched = offer.makes_whole(self.assembly.manifest());
         self.fetch_recipes(client, &patched, effort).await?;
         let (assembly, seeds, work) = (Arc::clone(&self.assembly), Arc::clone(&self.seeds), self.work.clone());
-        let survey =
-            blocking::run("planning", move || assembly.survey(seeds.first().map(|seed| (seed, work.as_path())), &patched));
-        let survey = survey.await??;
+        let shares = shares_of(&offer.share);
+        let survey = move || assembly.survey(seeds.first().map(|seed| (seed, work.as_path())), &patched, &shares);
+        let survey = blocking::run("planning", survey).await??;
         let record_bytes = if survey.missing.is_empty() {
             0
         } else {
@@ -109,6 +109,21 @@ impl Content {
     }
 }
 
+/// The patches of a plan.
+struct PlanPatches {
+    taken: u64,
+    /// What they make would cost as records, bytes.
+    by_records: u64,
+}
+
+impl PlanPatches {
+    fn of(offer: &Offer) -> Self {
+        let whole = offer.take.iter().map(|info| info.records_len);
+        let shared = offer.share.iter().map(|shared| shared.info.records_len / 1000 * u64::from(shared.share.permille));
+        Self { taken: (offer.take.len() + offer.share.len()) as u64, by_records: whole.chain(shared).sum() }
+    }
+}
+
 /// Shows a plan.
 pub(super) fn view(
     plan: &Plan,
@@ -131,7 +146,7 @@ pub(super) fn view(
     let manifest = Amount { files: 0, bytes: version.manifest_len };
     let patch_bytes = plan.offer.patch_bytes();
     let planned_wire_bytes = metadata_bytes.saturating_add(patch_bytes).saturating_add(record_bytes);
-    let by_records: u64 = plan.offer.take.iter().map(|info| info.records_len).sum();
+    let PlanPatches { taken, by_records } = PlanPatches::of(&plan.offer);
     PlanView {
         package: record.package,
         name: record.name.clone(),
@@ -155,7 +170,7 @@ pub(super) fn view(
             part("metadata", &manifest, metadata_bytes),
         ],
         patches: match &plan.offer.answer {
-            PatchAnswer::Ready { set } => PatchesView::Ready { offered: set.len() as u64, taken: plan.offer.take.len() as u64 },
+            PatchAnswer::Ready { set } => PatchesView::Ready { offered: set.len() as u64, taken },
             PatchAnswer::Building { millis } => {
                 PatchesView::Building { until: clock::now().plus(Duration::from_millis(*millis)), waits }
             }

@@ -1,5 +1,6 @@
 //! Fetching a version from one server: its manifest, its recipes and its chunks; nothing is handed on before it is verified.
 
+mod arriving;
 mod cost;
 mod manifest;
 mod patches;
@@ -24,6 +25,7 @@ use crate::net::error::Error;
 use crate::protocol::fleet::{RANGES_TYPE, VERSIONS_PATH};
 use crate::protocol::ranges::RANGES_BYTES_MAX;
 
+pub use arriving::{Arriving, ArrivingReader};
 pub use cost::{chunks_cost, full_cost};
 pub use manifest::fetch_manifest;
 pub use patches::{ask_patches, await_answer, fetch_patch};

@@ -64,7 +64,8 @@ pub async fn await_answer(
     }
 }
 
-/// Brings the patch `digest` of `len` bytes into the file `into`, going on behind what is there already.
+/// Brings the patch `digest` of `len` bytes into the file `into`, going on behind what is there already. `arrived` learns how many bytes are there,
+/// again and again, and says whether more are wanted; if not, the file stays as it is.
 ///
 /// # Errors
 /// In [`Fetched::end`]: any of [`Error`]; [`Error::Lied`] when what has arrived is not that patch: the file is then removed.
@@ -72,12 +73,12 @@ pub async fn fetch_patch(
     client: &Client,
     base: ManifestId,
     target: ManifestId,
-    digest: FileDigest,
-    len: u64,
+    (digest, len): (FileDigest, u64),
     into: &Path,
+    arrived: &mut (dyn FnMut(u64) -> bool + Send),
 ) -> Fetched {
     let mut wire_bytes = 0;
-    let end = bring(client, (base, target), digest, len, into, &mut wire_bytes).await;
+    let end = bring(client, (base, target), (digest, len), into, arrived, &mut wire_bytes).await;
     if matches!(end, Err(Error::Lied { .. })) {
         doubt(client, target).await;
     }
@@ -87,9 +88,9 @@ pub async fn fetch_patch(
 async fn bring(
     client: &Client,
     (base, target): (ManifestId, ManifestId),
-    digest: FileDigest,
-    len: u64,
+    (digest, len): (FileDigest, u64),
     into: &Path,
+    arrived: &mut (dyn FnMut(u64) -> bool + Send),
     wire_bytes: &mut u64,
 ) -> Result<()> {
     let mut from = std::fs::metadata(into).map_or(0, |file| file.len());
@@ -103,6 +104,9 @@ async fn bring(
         let mut file = OpenOptions::new().create(true).append(true).open(into).at("open", into)?;
         let mut gathered = Vec::with_capacity(WRITE_BYTES);
         let mut left = len - from;
+        if !arrived(from) {
+            return Ok(());
+        }
         while let Some(bytes) = body.chunk().await? {
             *wire_bytes += bytes.len() as u64;
             left = left.checked_sub(bytes.len() as u64).ok_or_else(|| body.lied("the patch is longer than announced"))?;
@@ -110,6 +114,9 @@ async fn bring(
             if gathered.len() >= WRITE_BYTES {
                 file.write_all(&gathered).at("write", into)?;
                 gathered.clear();
+                if !arrived(len - left) {
+                    return Ok(());
+                }
             }
         }
         file.write_all(&gathered).at("write", into)?;
@@ -117,6 +124,7 @@ async fn bring(
             return Err(body.cut("the patch is shorter than announced"));
         }
     }
+    arrived(len);
     let path = into.to_owned();
     let mut verifier = Verifier::default();
     let check = move || verifier.push_file(&path).map(|()| verifier.built().digest);

@@ -242,7 +242,7 @@ async fn damaged_patches_are_built_again() {
     let (at_once, built) = (Duration::ZERO, Duration::from_secs(10));
     let fetch = async |patch: &PatchInfo| {
         let digest = patch.read().unwrap().0;
-        fetch_patch(&client, old, new, digest, patch.len, &dir.path().join("patch")).await.end
+        fetch_patch(&client, old, new, (digest, patch.len), &dir.path().join("patch"), &mut |_| true).await.end
     };
     let set = ask(built).await.unwrap();
     let kept: Vec<_> = world.patch_files().collect();

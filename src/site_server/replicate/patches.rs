@@ -19,7 +19,7 @@ use crate::net::Client;
 use crate::net::blocking::{self, Work};
 use crate::net::data_plane::leftovers::PATCHES_IN;
 use crate::net::fetch::{ask_patches, await_answer, fetch_patch, full_cost};
-use crate::policy::{Changed, Offered, Prefer, patch_pays, patience};
+use crate::policy::{Changed, Offered, Prefer, Way, patience, way};
 use crate::protocol::patches::{PatchAnswer, PatchInfo};
 use crate::site_server::error::Result;
 
@@ -97,7 +97,7 @@ impl Job {
             }
             std::fs::create_dir_all(folder).at("create folder", folder)?;
             let path = folder.join(digest.to_hex());
-            match fetch_patch(client, pair.0, pair.1, digest, info.len, &path).await.end {
+            match fetch_patch(client, pair.0, pair.1, (digest, info.len), &path, &mut |_| true).await.end {
                 Ok(()) => {}
                 Err(crate::net::Error::Store(error)) => return Err(error.into()),
                 Err(error) => {
@@ -123,7 +123,7 @@ impl Job {
         let fold_threads = delta::fold_threads() as u64;
         let at_once = at_once as u64;
         let offered = Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once, fold_threads };
-        patch_pays(self.core.prefer, &offered, self.core.rate.bytes_per_sec())
+        way(self.core.prefer, &offered, self.core.rate.bytes_per_sec()) == Way::Patch
     }
 
     /// Says whether the store lacks anything of what `scope` makes.

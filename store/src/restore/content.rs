@@ -110,10 +110,9 @@ impl Content {
     /// Fixes the set of needed places from what is not here now; returns the raw bytes of all of them.
     pub(super) fn fix_needed(&mut self) -> Result<u64> {
         self.needed = Needed::of(&self.table, &self.have, &self.folder)?;
-        let len = |ordinal: u32| self.table.line(ordinal).map_or(0, |line| u64::from(line.len));
-        let missing = self.needed.missing(&self.table, &self.have).map(len).sum();
+        let missing = self.needed.missing(&self.table, &self.have).map(|ordinal| self.lacking_at(ordinal)).sum();
         self.missing_bytes = AtomicU64::new(missing);
-        Ok((0..self.table.len()).filter(|&ordinal| !self.have.has(ordinal)).map(len).sum())
+        Ok((0..self.table.len()).map(|ordinal| self.lacking_at(ordinal)).sum())
     }
 
     /// Says whether nothing was missing when the needed places were fixed.
@@ -129,6 +128,11 @@ impl Content {
     /// Returns the raw bytes of the distinct chunks still missing.
     pub(super) fn missing_bytes(&self) -> u64 {
         self.missing_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many bytes the chunk at `ordinal` has if it is not there yet; 0 if it is.
+    pub(super) fn lacking_at(&self, ordinal: u32) -> u64 {
+        if self.have.has(ordinal) { 0 } else { self.table.line(ordinal).map_or(0, |line| line.len.into()) }
     }
 
     /// Returns the first ordinal that has no bytes yet.

@@ -6,13 +6,14 @@
 //! 1. [`Assembly::open`]: finishes an interrupted switch, opens the staging folder;
 //! 2. [`Assembly::take_patch`], where there are patches; [`Assembly::learn_recipes`] from seeds, then [`Assembly::missing_recipes`] and [`Assembly::add_page`] until none is missing;
 //! 3. [`Assembly::take_local`]: what is in place, staged, or in seeds;
-//! 4. [`Assembly::missing`] and [`Assembly::accept`] until nothing is missing;
+//! 4. [`Assembly::missing`] and [`Assembly::accept`] until nothing is missing, and beside it [`Assembly::take_front`], where a patch makes a part of that;
 //! 5. [`Assembly::finish`].
 
 mod assembly;
 mod bits;
 mod content;
 mod finish;
+mod front;
 mod get;
 mod in_place;
 mod local;
@@ -42,6 +43,7 @@ use crate::manifest::layout::Layout;
 use crate::manifest::table::ChunkTable;
 
 pub use assembly::Assembly;
+pub use front::{Front, Share};
 pub use get::{Got, get};
 pub use local::stream_local;
 pub use look::Look;

@@ -128,17 +128,17 @@ impl Take for Staged<'_> {
 }
 
 /// Several stretches of a seed's files as one content, read by position.
-struct JoinedFiles<'a> {
+pub(super) struct JoinedFiles<'a> {
     seed: &'a Seed,
     /// Position of each stretch's first byte, its file's entry, and where it begins there.
     parts: Vec<(u64, u32, u64)>,
-    len: u64,
+    pub(super) len: u64,
     /// The file that was read last.
     open: Mutex<Option<(u32, File)>>,
 }
 
 impl<'a> JoinedFiles<'a> {
-    fn of(seed: &'a Seed, scope: &Scope) -> Result<Self> {
+    pub(super) fn of(seed: &'a Seed, scope: &Scope) -> Result<Self> {
         let mut parts = Vec::with_capacity(scope.bases.len());
         let mut len: u64 = 0;
         for (entry, range) in scope.base_pieces(&seed.manifest)? {

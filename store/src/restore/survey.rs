@@ -17,6 +17,7 @@ use crate::store::Store;
 
 use super::assembly::{Assembly, entries};
 use super::bits::Bits;
+use super::front::{Share, fronts_of};
 use super::needed::{Needed, ranges_of};
 use super::stat_record::{STAT_FILE, StatRecord};
 use super::wire::WireStream;
@@ -47,8 +48,8 @@ pub struct Survey {
 }
 
 impl Assembly {
-    /// Tells what would be taken from where if the files `patched` (entry numbers) are made by patches and the rest comes as records; `installed`
-    /// is the version in place with its work folder. Files in place are looked at and believed as an update believes them; other content of
+    /// Tells what would be taken from where if the files `patched` (entry numbers) are made by patches, `shares` from the front, and the rest comes
+    /// as records; a file that both make counts with the records. `installed` is the version in place with its work folder. Files in place are looked at and believed as an update believes them; other content of
     /// the installed version is believed unread.
     ///
     /// Call it before [`Assembly::take_local`], and after the recipes of the files that are not patched are complete: a file without one counts
@@ -56,7 +57,7 @@ impl Assembly {
     ///
     /// # Errors
     /// I/O on the work folder.
-    pub fn survey(&self, installed: Option<(&Seed, &Path)>, patched: &HashSet<u32>) -> Result<Survey> {
+    pub fn survey(&self, installed: Option<(&Seed, &Path)>, patched: &HashSet<u32>, shares: &[Share]) -> Result<Survey> {
         let built;
         let table = if let Some(table) = &self.table {
             table
@@ -83,7 +84,15 @@ impl Assembly {
             }
         }
         missing.sort_unstable();
-        found.missing = ranges_of(missing);
+        let len = |ordinal: u32| table.line(ordinal).map_or(0, |line| u64::from(line.len));
+        let lacks = |ordinal| if missing.binary_search(&ordinal).is_ok() { len(ordinal) } else { 0 };
+        let fronts = fronts_of(shares, (&self.layout, table), &lacks);
+        let (by_patch, by_records): (Vec<_>, Vec<_>) =
+            missing.iter().copied().partition(|ordinal| fronts.iter().flatten().any(|front| front.makes(*ordinal)));
+        let made: u64 = by_patch.into_iter().map(len).sum();
+        found.records.bytes -= made;
+        found.patched.bytes += made;
+        found.missing = ranges_of(by_records);
         Ok(found)
     }
 

@@ -4,6 +4,7 @@
 
 mod any_pair;
 mod archives;
+mod fronts;
 mod install;
 mod kill;
 mod large;

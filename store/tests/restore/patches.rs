@@ -14,19 +14,24 @@ use crate::support::{Room, assert_same, noise, put, sample};
 use crate::update::change;
 
 /// Two versions that differ as builds do, the old one installed, and the patches between them.
-struct Pair {
-    room: Room,
-    old: ManifestId,
-    new: ManifestId,
-    set: Vec<BuiltPatch>,
+pub struct Pair {
+    pub room: Room,
+    pub old: ManifestId,
+    pub new: ManifestId,
+    pub set: Vec<BuiltPatch>,
 }
 
 fn pair() -> Pair {
+    pair_of(900_000)
+}
+
+/// The same with a program of `len` bytes.
+pub fn pair_of(len: usize) -> Pair {
     let room = Room::new();
     for name in ["old", "new"] {
         let folder = room.path(name);
         sample(&folder);
-        let mut program = noise(77, 900_000);
+        let mut program = noise(77, len);
         if name == "new" {
             // Relocated here and there, and a stretch put in: chunks change all over, the content hardly.
             program.iter_mut().skip(100).step_by(5_000).for_each(|byte| *byte = byte.wrapping_add(8));
@@ -47,11 +52,11 @@ fn pair() -> Pair {
 }
 
 impl Pair {
-    fn patch(&self, patch: &BuiltPatch) -> PathBuf {
+    pub fn patch(&self, patch: &BuiltPatch) -> PathBuf {
         self.room.path("patches").join(patch.digest.to_hex())
     }
 
-    fn open(&self) -> Assembly {
+    pub fn open(&self) -> Assembly {
         Assembly::open(&self.room.target(true), self.room.manifest(self.new)).unwrap()
     }
 

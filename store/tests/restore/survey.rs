@@ -35,7 +35,7 @@ fn survey(patched: &[&str], change: impl FnOnce(&Room)) -> Survey {
     let assembly = Assembly::open(&target, manifest).unwrap();
     room.add_recipes(&assembly);
     let before = tree(&target.dest);
-    let found = assembly.survey(Some((&seed, &target.work)), &numbers).unwrap();
+    let found = assembly.survey(Some((&seed, &target.work)), &numbers, &[]).unwrap();
     assert_eq!(tree(&target.dest), before, "a survey changed something");
     assert!(!assembly.is_resumed(), "a survey staged something");
     found

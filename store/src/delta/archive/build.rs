@@ -24,9 +24,10 @@ const ZSTD_LEVEL: i32 = 19;
 /// What applying a patch takes, besides copying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ApplyCost {
-    /// Decisions that are decoded, and as many as take as long as going through the streams of compressors that are not known.
+    /// Decisions that are decoded.
     pub decisions: u64,
-    /// Plain bytes that are compressed, where the patch sees through archives.
+    /// Plain bytes that are compressed, where the patch sees through archives, and as many as take as long as going through the streams of compressors
+    /// that are not known.
     pub folded_bytes: u64,
 }
 
@@ -68,7 +69,7 @@ struct Unfolding {
     /// With whether they are patched.
     bases: Vec<(Stream, bool)>,
     targets: Vec<(Stream, Made)>,
-    /// What the compressors of those chose that are replayed, and what replaying them takes, in decisions.
+    /// What the compressors of those chose that are replayed, and what replaying them takes, in plain bytes whose folding takes as long.
     choices: Vec<u8>,
     replaying: u64,
 }
@@ -103,7 +104,7 @@ impl Unfolding {
         };
         let targets: Vec<_> = targets.into_iter().filter_map(|stream| Some((stream, made(&stream)?))).collect();
         let useful = targets.iter().any(|(_, made)| made.plain().is_some());
-        let replaying = recorder.decisions();
+        let replaying = recorder.folded_bytes();
         useful.then(|| Self { bases: kept_or_patched, targets, choices: recorder.finish(), replaying })
     }
 
@@ -132,7 +133,7 @@ impl Unfolding {
         drop(self);
         let found = if depth > 0 { Streams::of(&base_view, &target_view) } else { Streams::default() };
         let inner = encode_nested(&Base::of(&base_view, None), (&target_view, None), found, depth, views, sink)?;
-        Ok(ApplyCost { decisions: inner.decisions + replaying, folded_bytes: inner.folded_bytes + folded_bytes })
+        Ok(ApplyCost { decisions: inner.decisions, folded_bytes: inner.folded_bytes + folded_bytes + replaying })
     }
 
     fn lists(&self, base: &[u8]) -> Vec<u8> {
