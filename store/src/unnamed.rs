@@ -8,7 +8,7 @@ use crate::error::{At, Result};
 use crate::fsx;
 use crate::map::ReadOnlyMap;
 
-/// Bytes written at once.
+/// Bytes written at once: of more the kernel makes larger pages of a file, which took half as long again on ext4.
 const WRITE_BYTES: usize = 256 << 10;
 
 /// Bytes that are being written, in order, into a file that nobody else can open.
@@ -26,7 +26,7 @@ impl UnnamedWriter {
 
     /// Appends `bytes`.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        self.by(|file| file.write_all(bytes))
+        self.by(|file| bytes.chunks(WRITE_BYTES / 2).try_for_each(|piece| file.write_all(piece)))
     }
 
     /// Appends what `write` writes.

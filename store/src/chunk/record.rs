@@ -351,15 +351,16 @@ impl VerifiedRecord {
     /// Returns the chunk at `ordinal` (0 is the first), if the record has that many.
     #[must_use]
     pub fn chunk(&self, ordinal: u16) -> Option<VerifiedChunk> {
-        self.chunks().nth(usize::from(ordinal))
+        // The place first: each chunk that is made counts one more holder of the buffer.
+        self.header.places().nth(usize::from(ordinal)).map(|place| self.chunk_in(place))
     }
 
     /// Iterates the chunks in order; their bytes share one buffer.
     pub fn chunks(&self) -> impl Iterator<Item = VerifiedChunk> + '_ {
-        self.header.places().map(|(line, place)| VerifiedChunk {
-            id: line.id,
-            kind: self.header.kind,
-            bytes: self.raw.slice(place),
-        })
+        self.header.places().map(|place| self.chunk_in(place))
+    }
+
+    fn chunk_in(&self, (line, place): (ChunkLine, Range<usize>)) -> VerifiedChunk {
+        VerifiedChunk { id: line.id, kind: self.header.kind, bytes: self.raw.slice(place) }
     }
 }

@@ -1,6 +1,7 @@
 //! Building a patch between unfolded contents.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use super::super::covers::Base;
 use super::super::encode::encode_one;
@@ -15,7 +16,6 @@ use crate::chunk::fields::put_start;
 use crate::error::{Error, Result};
 use crate::id::FileDigest;
 use crate::map::ReadOnlyMap;
-use crate::parallel::both;
 use crate::unnamed::UnnamedWriter;
 
 /// The zstd level of the lists.
@@ -58,7 +58,8 @@ pub(super) fn encode_nested(
     views: &Views,
     sink: PatchSink<'_>,
 ) -> Result<ApplyCost> {
-    match (depth > 0).then(|| Unfolding::of(base.bytes, target.0, found)).flatten() {
+    let unfolding = if depth > 0 { Unfolding::of(base.bytes, target.0, found, views)? } else { None };
+    match unfolding {
         Some(unfolding) => unfolding.encode(base.bytes, target.0, depth - 1, views, sink),
         None => encode_one(base, target, sink).map(|decisions| ApplyCost { decisions, folded_bytes: 0 }),
     }
@@ -72,14 +73,27 @@ struct Unfolding {
     /// What the compressors of those chose that are replayed, and what replaying them takes, in plain bytes whose folding takes as long.
     choices: Vec<u8>,
     replaying: u64,
+    /// What is patched: what lies between the streams of the base, then the plain content of those that are patched.
+    base_view: ReadOnlyMap,
+    /// The target without the streams that are kept, the others unfolded in their place.
+    target_view: ReadOnlyMap,
+}
+
+/// The target's streams, as they are made.
+struct Folded {
+    targets: Vec<(Stream, Made)>,
+    choices: Vec<u8>,
+    replaying: u64,
+    /// None if there is none that is folded again.
+    view: Option<ReadOnlyMap>,
 }
 
 impl Unfolding {
-    /// Finds the streams that stay and those that differ; `None` if there is none that differs and can be folded again.
-    fn of(base: &[u8], target: &[u8], found: Streams) -> Option<Self> {
+    /// Finds the streams that stay and those that differ, and unfolds these; `None` if there is none that differs and can be folded again.
+    fn of(base: &[u8], target: &[u8], found: Streams, views: &Views) -> Result<Option<Self>> {
         let Streams { bases, targets } = found;
         if targets.is_empty() {
-            return None;
+            return Ok(None);
         }
         let wanted: HashSet<Digest> = targets.iter().map(|stream| digest(*stream, target)).collect();
         let mut known = HashMap::new();
@@ -89,23 +103,10 @@ impl Unfolding {
             kept_or_patched.push((stream, !wanted.contains(&digest)));
             known.entry(digest).or_insert(at);
         }
-        let (mut guesser, mut recorder) = (Guesser::default(), Recorder::default());
-        let mut plain = Vec::new();
-        let mut made = |stream: &Stream| {
-            if let Some(at) = known.get(&digest(*stream, target)) {
-                return Some(Made::Kept(*at));
-            }
-            plain.clear();
-            plain.reserve_exact(stream.plain);
-            unfold(*stream, target, &mut |bytes| plain.extend_from_slice(bytes));
-            let (packed, len) = (stream.bytes(target), plain.len() as u64);
-            let style = guesser.style_of(&plain, packed).map(|style| Made::Folded { plain: len, style });
-            style.or_else(|| recorder.record(&plain, packed).map(|habit| Made::Replayed { plain: len, habit }))
-        };
-        let targets: Vec<_> = targets.into_iter().filter_map(|stream| Some((stream, made(&stream)?))).collect();
-        let useful = targets.iter().any(|(_, made)| made.plain().is_some());
-        let replaying = recorder.folded_bytes();
-        useful.then(|| Self { bases: kept_or_patched, targets, choices: recorder.finish(), replaying })
+        let Folded { targets, choices, replaying, view } = Folded::of(target, targets, &known, views)?;
+        let Some(target_view) = view else { return Ok(None) };
+        let (base_view, bases) = (base_view(base, &kept_or_patched, views)?, kept_or_patched);
+        Ok(Some(Self { bases, targets, choices, replaying, base_view, target_view }))
     }
 
     fn encode(self, base: &[u8], target: &[u8], depth: usize, views: &Views, sink: PatchSink<'_>) -> Result<ApplyCost> {
@@ -126,14 +127,12 @@ impl Unfolding {
         out.extend((packed.len() as u32).to_le_bytes());
         out.extend(packed);
         sink(&out)?;
-        let (base_view, target_view) = both(target.len(), || self.base_view(base, views), || self.target_view(target, views));
-        let (base_view, target_view) = (base_view?, target_view?);
         let folded = self.targets.iter().map(|(_, made)| if let Made::Folded { plain, .. } = made { *plain } else { 0 });
-        let (folded_bytes, replaying) = (folded.sum::<u64>(), self.replaying);
-        drop(self);
+        let folded_bytes = folded.sum::<u64>() + self.replaying;
+        let Self { base_view, target_view, .. } = self;
         let found = if depth > 0 { Streams::of(&base_view, &target_view) } else { Streams::default() };
         let inner = encode_nested(&Base::of(&base_view, None), (&target_view, None), found, depth, views, sink)?;
-        Ok(ApplyCost { decisions: inner.decisions, folded_bytes: inner.folded_bytes + folded_bytes + replaying })
+        Ok(ApplyCost { decisions: inner.decisions, folded_bytes: inner.folded_bytes + folded_bytes })
     }
 
     fn lists(&self, base: &[u8]) -> Vec<u8> {
@@ -154,36 +153,91 @@ impl Unfolding {
         lists.extend(&self.choices);
         lists
     }
+}
 
-    /// What lies between the streams of the base, then the plain content of those that are patched.
-    fn base_view(&self, base: &[u8], views: &Views) -> Result<ReadOnlyMap> {
-        let mut view = views.begin()?;
-        let mut at = 0;
-        for (stream, _) in &self.bases {
-            view.push(&base[at..stream.start])?;
-            at = stream.start + stream.packed;
+impl Folded {
+    /// Finds out how `streams` of the target are made, but for those that cannot be; `known` are those of the base.
+    fn of(target: &[u8], streams: Vec<Stream>, known: &HashMap<Digest, usize>, views: &Views) -> Result<Self> {
+        let (mut guesser, mut recorder, mut inflater) = (Guesser::default(), Recorder::default(), Inflater::new());
+        let (mut targets, mut plain) = (Vec::with_capacity(streams.len()), Vec::new());
+        let mut view = TargetView { target, at: 0, kept: Vec::new(), begun: None };
+        for stream in streams {
+            plain.clear();
+            let made = if let Some(at) = known.get(&digest(stream, target)) {
+                Some(Made::Kept(*at))
+            } else {
+                plain.reserve_exact(stream.plain);
+                unfold(&mut inflater, stream, target, &mut |bytes| plain.extend_from_slice(bytes));
+                let (packed, len) = (stream.bytes(target), plain.len() as u64);
+                let style = guesser.style_of(&plain, packed).map(|style| Made::Folded { plain: len, style });
+                style.or_else(|| recorder.record(&plain, packed).map(|habit| Made::Replayed { plain: len, habit }))
+            };
+            let Some(made) = made else { continue };
+            view.push(stream, made.plain().map(|_| plain.as_slice()), views)?;
+            targets.push((stream, made));
         }
-        view.push(&base[at..])?;
-        for (stream, _) in self.bases.iter().filter(|(_, patched)| *patched) {
-            unfold_into(*stream, base, &mut view)?;
-        }
-        view.finish()
+        let replaying = recorder.folded_bytes();
+        Ok(Self { targets, choices: recorder.finish(), replaying, view: view.finish()? })
     }
+}
 
-    /// The target without the streams that are kept, the others unfolded in their place.
-    fn target_view(&self, target: &[u8], views: &Views) -> Result<ReadOnlyMap> {
-        let mut view = views.begin()?;
-        let mut at = 0;
-        for (stream, made) in &self.targets {
-            view.push(&target[at..stream.start])?;
-            if made.plain().is_some() {
-                unfold_into(*stream, target, &mut view)?;
+/// The view of a target, begun with the first stream that is folded: most contents have none.
+struct TargetView<'a> {
+    target: &'a [u8],
+    /// The end of the last stream.
+    at: usize,
+    /// What lies between those before it is begun.
+    kept: Vec<Range<usize>>,
+    begun: Option<UnnamedWriter>,
+}
+
+impl TargetView<'_> {
+    /// Takes a stream that is kept, or its plain content.
+    fn push(&mut self, stream: Stream, plain: Option<&[u8]>, views: &Views) -> Result<()> {
+        let between = self.at..stream.start;
+        self.at = stream.start + stream.packed;
+        let view = match (&mut self.begun, plain) {
+            (None, None) => {
+                self.kept.push(between);
+                return Ok(());
             }
-            at = stream.start + stream.packed;
-        }
-        view.push(&target[at..])?;
-        view.finish()
+            (None, Some(_)) => {
+                let mut view = views.begin()?;
+                std::mem::take(&mut self.kept).into_iter().try_for_each(|kept| view.push(&self.target[kept]))?;
+                self.begun.insert(view)
+            }
+            (Some(view), _) => view,
+        };
+        view.push(&self.target[between])?;
+        view.push(plain.unwrap_or_default())
     }
+
+    fn finish(self) -> Result<Option<ReadOnlyMap>> {
+        let Some(mut view) = self.begun else { return Ok(None) };
+        view.push(&self.target[self.at..])?;
+        view.finish().map(Some)
+    }
+}
+
+/// What lies between the streams of the base, then the plain content of those that are patched.
+fn base_view(base: &[u8], streams: &[(Stream, bool)], views: &Views) -> Result<ReadOnlyMap> {
+    let (mut view, mut inflater) = (views.begin()?, Inflater::new());
+    let mut at = 0;
+    for (stream, _) in streams {
+        view.push(&base[at..stream.start])?;
+        at = stream.start + stream.packed;
+    }
+    view.push(&base[at..])?;
+    for (stream, _) in streams.iter().filter(|(_, patched)| *patched) {
+        let mut written = Ok(());
+        unfold(&mut inflater, *stream, base, &mut |bytes| {
+            if written.is_ok() {
+                written = view.push(bytes);
+            }
+        });
+        written?;
+    }
+    view.finish()
 }
 
 type Digest = [u8; 32];
@@ -193,22 +247,12 @@ fn digest(stream: Stream, of: &[u8]) -> Digest {
 }
 
 /// Gives `sink` what a stream stands for.
-fn unfold(stream: Stream, of: &[u8], sink: &mut dyn FnMut(&[u8])) {
-    let whole = Inflater::new().whole(stream.bytes(of), &mut |bytes| {
+fn unfold(inflater: &mut Inflater, stream: Stream, of: &[u8], sink: &mut dyn FnMut(&[u8])) {
+    let whole = inflater.whole(stream.bytes(of), &mut |bytes| {
         sink(bytes);
         true
     });
     debug_assert!(whole.is_some(), "a stream that was found inflates");
-}
-
-fn unfold_into(stream: Stream, of: &[u8], view: &mut UnnamedWriter) -> Result<()> {
-    let mut written = Ok(());
-    unfold(stream, of, &mut |bytes| {
-        if written.is_ok() {
-            written = view.push(bytes);
-        }
-    });
-    written
 }
 
 /// Bytes between each stream and the one before.
