@@ -6,24 +6,24 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::common::content::{same, write};
-use crate::common::fleet::{Fleet, Options};
+use crate::common::fleet::{Fleet, Host, Options};
 use crate::common::wire::Wire;
 use crate::common::{Dice, holds, until};
 
 /// What the agent believes its link to carry, bytes a second: that much of a package is there sooner than it is compressed again.
-const BELIEVED: &str = "18000000";
+const BELIEVED: &str = "12500000";
 /// What the link carries: so slow that the patch makes its part however busy the machine is.
-const PACE: u64 = 2 << 20;
+const PACE: u64 = 1 << 20;
 
-/// Text of words that come again and again: a fifth of it is left when it is compressed.
+/// Text of words that come again and again: an eighth of it is left when it is compressed.
 fn text(version: u64) -> Vec<u8> {
     let (mut dice, mut text) = (Dice::new(5), Vec::new());
-    let words: Vec<String> = (0..5000).map(|_| format!("{:x} ", dice.roll() >> 36)).collect();
+    let words: Vec<String> = (0..300).map(|_| format!("{:x} ", dice.roll() >> 36)).collect();
     while text.len() < 24 << 20 {
         if text.len() % 500_000 < 8 {
             text.extend(format!("release {version}\n").bytes());
         }
-        text.extend_from_slice(words[usize::try_from(dice.below(5000)).expect("small")].as_bytes());
+        text.extend_from_slice(words[usize::try_from(dice.below(300)).expect("small")].as_bytes());
     }
     text
 }
@@ -109,4 +109,39 @@ fn n4_an_agent_that_is_killed_while_patch_and_records_come_goes_on() {
     same(&world.fleet.path("source"), &world.fleet.path("installed"));
     let again = (world.wire.down_bytes() - before).saturating_sub(packed);
     assert!(again < 2 * ((1 << 20) + (2 << 20) + (256 << 10)), "{again} bytes came again");
+}
+
+/// The hub has built its patches for another site server, which prefers bytes.
+#[test]
+fn n3_a_site_server_makes_the_front_of_an_archive_while_records_bring_its_back() {
+    let host = Host::new();
+    let wire = Wire::to(&host.hub());
+    let mut fleet = Fleet::hub_only(&Options { host, hub_address: Some(wire.address().to_owned()), ..Options::default() });
+    for (name, prefer) in [("attic", "time"), ("cellar", "bytes")] {
+        let number = fleet.servers.len();
+        fleet.join_server(name, None);
+        fleet.servers[number].with(&["--prefer", prefer]);
+        fleet.start_server(number);
+    }
+    let source = fleet.path("source");
+    release(&source, 1);
+    fleet.add_package("tools", &source);
+    for server in ["attic", "cellar"] {
+        fleet.ready("tools", server, 1);
+    }
+    fleet.servers[0].kill();
+    release(&source, 2);
+    fleet.admin(&["package", "refresh", "tools"]).ok();
+    fleet.ready("tools", "cellar", 2);
+    fleet.servers[1].kill();
+    wire.pace(PACE);
+    fs::write(fleet.servers[0].dir.join("rate"), BELIEVED).expect("written");
+    let (before, packed) = (wire.down_bytes(), fs::metadata(source.join("package.gz")).expect("there").len());
+    fleet.start_server(0);
+    fleet.ready("tools", "attic", 2);
+    let update = wire.down_bytes() - before;
+    assert!((packed / 4..packed - packed / 20).contains(&update), "{update} bytes from the hub for {packed}");
+    fleet.add_agent("desk");
+    fleet.install(0, "tools", &fleet.path("installed")).ok();
+    same(&source, &fleet.path("installed"));
 }

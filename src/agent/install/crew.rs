@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use consign_store::delta::{Scope, apply_threads};
+use consign_store::delta::{Front, Scope, apply_threads};
 use consign_store::error::At as _;
-use consign_store::restore::{Assembly, Front, Seed};
+use consign_store::restore::{Assembly, Seed};
 
 use crate::agent::error::Result;
 use crate::agent::job::Job;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consign_store::manifest::ManifestFile;
-use consign_store::restore::{Seed, Share};
+use consign_store::restore::Seed;
 use consign_store::{FileDigest, ManifestId, delta, fsx};
 
 use super::content::Content;
@@ -48,11 +48,11 @@ pub(super) struct Offer {
 pub(super) struct Shared {
     pub(super) info: PatchInfo,
     pub(super) digest: FileDigest,
-    pub(super) share: Share,
+    pub(super) share: delta::Share,
 }
 
 /// What is left to each of `shared`.
-pub(super) fn shares_of(shared: &[Shared]) -> Vec<Share> {
+pub(super) fn shares_of(shared: &[Shared]) -> Vec<delta::Share> {
     shared.iter().map(|shared| shared.share.clone()).collect()
 }
 
@@ -154,7 +154,7 @@ impl Content {
                     Way::Patch => take.push(info.clone()),
                     // A budget is for what is planned, and who ends first is seen when it is done.
                     Way::Shared { permille } if choice.terms.max_bytes.is_none() => {
-                        share.push(Shared { info: info.clone(), digest, share: Share { scope, permille } });
+                        share.push(Shared { info: info.clone(), digest, share: delta::Share { scope, permille } });
                     }
                     Way::Shared { .. } | Way::Records => {}
                 }

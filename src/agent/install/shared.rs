@@ -4,8 +4,8 @@ use std::fs::OpenOptions;
 use std::ops::Range;
 use std::sync::Arc;
 
+use consign_store::delta::Front;
 use consign_store::error::At as _;
-use consign_store::restore::Front;
 
 use super::content::Content;
 use super::crew::{Crew, Patch};

@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use consign_store::chunk::ChunkKind;
+use consign_store::delta::Front;
 use consign_store::manifest::recipe::{self, PAGE_LINES_MAX};
 use consign_store::manifest::{ChunkTable, ManifestFile};
 use consign_store::{ChunkId, Error, Result, Store};
@@ -50,11 +52,16 @@ pub(super) struct Batch {
     pub end: u32,
 }
 
-/// Collects the next chunks from ordinal `start` on that the store lacks; `None` if it has them all.
+/// Collects the next chunks from ordinal `start` on that the store lacks and that none of `fronts` makes; `None` if there are none.
 ///
 /// # Errors
 /// As [`survey`].
-pub(super) fn next_batch(store: &Store, table: &ChunkTable, start: u32, stopping: &AtomicBool) -> Result<Option<Batch>> {
+pub(super) fn next_batch(
+    store: &Store,
+    table: &ChunkTable,
+    (start, fronts): (u32, &[Arc<Front>]),
+    stopping: &AtomicBool,
+) -> Result<Option<Batch>> {
     let mut batch = Batch { ranges: Vec::new(), ids: HashSet::new(), end: start };
     while batch.end < table.len() && batch.ids.len() < BATCH_CHUNKS_MAX {
         let ordinal = batch.end;
@@ -62,6 +69,7 @@ pub(super) fn next_batch(store: &Store, table: &ChunkTable, start: u32, stopping
         batch.end += 1;
         if let Some(line) = table.line(ordinal)
             && !store.contains(&line.id)?
+            && !fronts.iter().any(|front| front.makes(ordinal))
             && batch.ids.insert(line.id)
         {
             push(&mut batch.ranges, ordinal);

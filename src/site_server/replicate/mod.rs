@@ -2,6 +2,7 @@
 
 mod missing;
 mod patches;
+mod shared;
 mod version;
 
 use std::sync::Arc;

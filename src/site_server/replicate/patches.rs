@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use consign_store::delta::Scope;
+use consign_store::delta::{Scope, Share};
 use consign_store::error::At as _;
 use consign_store::manifest::ManifestFile;
 use consign_store::{FileDigest, ManifestId, Store, delta, fsx};
@@ -27,12 +27,12 @@ use crate::site_server::error::Result;
 const COUNTED_BYTES_MIN: u64 = 1 << 20;
 
 impl Job {
-    /// Makes what patches can make; what is left is for records.
+    /// Makes what patches can make; what is left is for records. Returns the patches that are worth it while records bring a part of what they make.
     ///
     /// # Errors
     /// This machine's disk; a patch that cannot be had or used is no error.
-    pub(super) async fn patches(&self, client: &Client, manifest: &Arc<ManifestFile>) -> Result<()> {
-        let Some(base) = self.base().await.filter(|base| base.id() != manifest.id()) else { return Ok(()) };
+    pub(super) async fn patches(&self, client: &Client, manifest: &Arc<ManifestFile>) -> Result<Vec<Shared>> {
+        let Some(base) = self.base().await.filter(|base| base.id() != manifest.id()) else { return Ok(Vec::new()) };
         let pair = (base.id(), manifest.id());
         self.set(CodebaseState::Fetching { done_bytes: 0, total_bytes: self.assigned.info.bytes })?;
         let tell = |until: Millis| tracing::info!(until = until.to_rfc3339(), "waiting for patches that the hub builds");
@@ -48,14 +48,23 @@ impl Job {
             Ok(set) => set,
             Err(error) => {
                 tracing::warn!(%error, "no word of patches; fetching records instead");
-                return Ok(());
+                return Ok(Vec::new());
             }
         };
-        let folder = self.core.folder.tables().join(PATCHES_IN).join(manifest.id().to_hex());
+        let folder = self.patches_folder(manifest.id());
         let set: Vec<_> = set.into_iter().filter_map(|info| info.read().map(|(digest, scope)| (info, digest, scope))).collect();
         let parts: Vec<_> = set.iter().filter_map(|(_, _, scope)| scope.part()).collect();
+        let at_once = delta::apply_threads().min(set.len());
+        let (mut whole, mut shared) = (Vec::new(), Vec::new());
+        for (info, digest, scope) in set {
+            match self.way(manifest, &info, &scope, at_once) {
+                Way::Patch => whole.push((info, digest, scope)),
+                Way::Shared { permille } => shared.push(Shared { digest, len: info.len, share: Share { scope, permille } }),
+                Way::Records => {}
+            }
+        }
         let mut crew = VecDeque::new();
-        let taken = self.take_patches(client, pair, (&base, manifest), set, &folder, &mut crew).await;
+        let taken = self.take_patches(client, pair, (&base, manifest), whole, &folder, &mut crew).await;
         // Whatever came of that: nobody is left at work.
         let mut applied = Ok(());
         for work in crew {
@@ -66,8 +75,16 @@ impl Job {
             let (store, manifest) = (self.core.store.clone(), Arc::clone(manifest));
             blocking::run("joining parts of files", move || delta::join_parts(&store, &manifest, &parts)).await??;
         }
-        let _ = std::fs::remove_dir_all(&folder);
-        Ok(())
+        // What has come of one that is shared is gone on with.
+        if shared.is_empty() {
+            let _ = std::fs::remove_dir_all(&folder);
+        }
+        Ok(shared)
+    }
+
+    /// Where the patches to version `target` lie until they are applied.
+    pub(super) fn patches_folder(&self, target: ManifestId) -> PathBuf {
+        self.core.folder.tables().join(PATCHES_IN).join(target.to_hex())
     }
 
     /// How long patches under construction are worth waiting for.
@@ -92,7 +109,7 @@ impl Job {
     ) -> Result<()> {
         let at_once = delta::apply_threads().min(set.len());
         for (info, digest, scope) in set {
-            if !self.pays(target, &info, &scope, at_once) || !self.lacks(target, &scope).await? {
+            if !self.lacks(target, &scope).await? {
                 continue;
             }
             std::fs::create_dir_all(folder).at("create folder", folder)?;
@@ -116,14 +133,14 @@ impl Job {
         Ok(())
     }
 
-    fn pays(&self, target: &ManifestFile, info: &PatchInfo, scope: &Scope, at_once: usize) -> bool {
+    fn way(&self, target: &ManifestFile, info: &PatchInfo, scope: &Scope, at_once: usize) -> Way {
         let raw_len = scope.raw_bytes(target);
         let (patch_len, records_len) = (info.len, info.records_len);
         let (decisions, folded_bytes) = (info.decisions, info.folded_bytes);
         let fold_threads = delta::fold_threads() as u64;
         let at_once = at_once as u64;
         let offered = Offered { patch_len, records_len, raw_len, decisions, folded_bytes, at_once, fold_threads };
-        way(self.core.prefer, &offered, self.core.rate.bytes_per_sec()) == Way::Patch
+        way(self.core.prefer, &offered, self.core.rate.bytes_per_sec())
     }
 
     /// Says whether the store lacks anything of what `scope` makes.
@@ -139,11 +156,18 @@ pub(super) async fn changed_bytes(base: &Arc<ManifestFile>, target: &Arc<Manifes
     Ok(blocking::run("comparing versions", move || delta::changed_bytes(&base, &target)).await??)
 }
 
+/// A patch that makes the front of what is for it.
+pub(super) struct Shared {
+    pub(super) digest: FileDigest,
+    pub(super) len: u64,
+    pub(super) share: Share,
+}
+
 /// A patch that is being applied.
-type Applying = Work<consign_store::Result<()>>;
+pub(super) type Applying = Work<consign_store::Result<()>>;
 
 /// Waits for a patch; one that is useless is no error.
-async fn settle(work: Applying) -> Result<()> {
+pub(super) async fn settle(work: Applying) -> Result<()> {
     match work.join().await? {
         Err(error) if error.is_disk_full() => Err(error.into()),
         Err(error) => {
@@ -154,14 +178,14 @@ async fn settle(work: Applying) -> Result<()> {
     }
 }
 
+/// Opens a file without a name beside the patch `path`.
+pub(super) fn scratch_beside(path: &Path) -> consign_store::Result<File> {
+    fsx::unnamed(fsx::folder_of(path))
+}
+
 fn take(store: &Store, path: &Path, versions: (&ManifestFile, &ManifestFile), scope: &Scope) -> consign_store::Result<()> {
     let file = File::open(path).at("open", path)?;
-    let mut scratch = || {
-        let path = fsx::temp_beside(path);
-        let file = File::options().read(true).write(true).create_new(true).open(&path).at("create", &path)?;
-        std::fs::remove_file(&path).at("remove", &path)?;
-        Ok(file)
-    };
+    let mut scratch = || scratch_beside(path);
     let taken = delta::take_into_store(store, &mut BufReader::new(file), versions, scope, &mut scratch);
     // Applied or useless, it is not needed again.
     let _ = std::fs::remove_file(path);

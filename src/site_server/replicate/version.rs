@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use consign_store::Store;
 use consign_store::chunk::record::VerifiedRecord;
+use consign_store::delta::Front;
 use consign_store::manifest::{ChunkTable, ManifestFile};
 use consign_store::upkeep::is_whole;
 use tokio::time::{Instant, interval_at};
 
 use super::missing::{self, Batch};
-use super::patches::changed_bytes;
+use super::patches::{Shared, changed_bytes};
+use super::shared::Versions;
 use crate::domain::CodebaseState;
 use crate::net::data_plane::DataPlane;
 use crate::net::fetch::{self, Fetched, Sink};
@@ -48,10 +50,10 @@ impl Job {
         let client = self.core.link.client();
         let manifest = self.manifest(&client, &target).await?;
         self.reserve_changes(&manifest).await?;
-        self.patches(&client, &manifest).await?;
+        let shared = self.patches(&client, &manifest).await?;
         self.recipes(&client, &manifest).await?;
         let table = Arc::clone(&self.plane.versions().open(*id).await?.table);
-        self.chunks(&client, &table).await?;
+        self.chunks(&client, (&manifest, &table), shared).await?;
         let base = self.base().await.map(|base| base.id());
         if let Some(base) = base {
             self.plane.prepare_manifest(base, *id).await;
@@ -135,7 +137,13 @@ impl Job {
         Ok(blocking::run("looking for recipes", look).await??)
     }
 
-    async fn chunks(&self, client: &Client, table: &Arc<ChunkTable>) -> Result<()> {
+    /// Fetches the chunks that are missing, but for what the patches `shared` make meanwhile.
+    async fn chunks(
+        &self,
+        client: &Client,
+        (manifest, table): (&Arc<ManifestFile>, &Arc<ChunkTable>),
+        shared: Vec<Shared>,
+    ) -> Result<()> {
         let (core, lines) = (Arc::clone(&self.core), Arc::clone(table));
         let survey = blocking::run("looking for chunks", move || missing::survey(&core.store, &lines, &core.stopping)).await??;
         if survey.missing_chunks == 0 {
@@ -145,17 +153,46 @@ impl Job {
         self.core.reserve(&self.plane, &self.assigned, missing_bytes).await?;
         let intake = Arc::new(Intake::new(self.core.store.clone(), survey.here_bytes));
         self.tell(&intake)?;
-        let mut start = 0;
-        while let Some(batch) = self.next_batch(table, start).await? {
-            start = batch.end;
-            self.fetch(client, batch, &intake).await?.end?;
+        if let Some(base) = self.base().await.filter(|_| !shared.is_empty()) {
+            let versions = Versions { base, target: Arc::clone(manifest), table: Arc::clone(table) };
+            let fronted = self.fronts(&versions, shared).await?;
+            let fronts: Vec<_> = fronted.iter().map(|(_, front)| Arc::clone(front)).collect();
+            let making = self.make_fronts(client, &versions, fronted, &intake);
+            let fetching = async {
+                let fetched = self.fetch_behind(client, table, &fronts, &intake).await;
+                // Where that failed, the patches go no further.
+                fetched.inspect_err(|_| fronts.iter().for_each(|front| front.give_up()))
+            };
+            let (made, fetched) = tokio::join!(making, fetching);
+            made.and(fetched)?;
         }
-        Ok(())
+        self.fetch_behind(client, table, &[], &intake).await
     }
 
-    async fn next_batch(&self, table: &Arc<ChunkTable>, start: u32) -> Result<Option<Batch>> {
-        let (core, table) = (Arc::clone(&self.core), Arc::clone(table));
-        let look = move || missing::next_batch(&core.store, &table, start, &core.stopping);
+    /// Fetches what is behind the fronts, and then half of what is left to them, again and again, until that is little.
+    async fn fetch_behind(
+        &self,
+        client: &Client,
+        table: &Arc<ChunkTable>,
+        fronts: &[Arc<Front>],
+        intake: &Arc<Intake>,
+    ) -> Result<()> {
+        let mut start = 0;
+        loop {
+            if let Some(batch) = self.next_batch(table, start, fronts).await? {
+                start = batch.end;
+                self.fetch(client, batch, intake).await?.end?;
+            } else if self.hand_over(table, fronts).await? {
+                start = 0;
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn next_batch(&self, table: &Arc<ChunkTable>, start: u32, fronts: &[Arc<Front>]) -> Result<Option<Batch>> {
+        let (core, table, fronts) = (Arc::clone(&self.core), Arc::clone(table), fronts.to_vec());
+        let look = move || missing::next_batch(&core.store, &table, (start, &fronts), &core.stopping);
         Ok(blocking::run("looking for chunks", look).await??)
     }
 
@@ -213,9 +250,9 @@ fn count(ranges: &[Range<u32>]) -> u64 {
 }
 
 /// Where fetched chunks go.
-struct Intake {
+pub(super) struct Intake {
     store: Store,
-    done_bytes: AtomicU64,
+    pub(super) done_bytes: AtomicU64,
     unsynced_bytes: AtomicU64,
 }
 

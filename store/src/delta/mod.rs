@@ -50,7 +50,7 @@ pub use base::{FileBase, ReadAt};
 pub use encode::{encode, encode_known};
 pub use format::{BASES_MAX, BaseRef, Header, Limits, PATCH_VERSION, SECTION_BYTES_MAX, WINDOW_BYTES};
 pub use set::{
-    BuiltPatch, Part, PlanPart, Scope, Span, Targets, UpdatePlan, build_set, build_small_set, changed_bytes, join_parts,
-    lacks_any, plan, take_into_store, work_bytes,
+    BuiltPatch, Front, Part, PlanPart, Scope, Share, Span, Targets, UpdatePlan, build_set, build_small_set, changed_bytes,
+    fronts_of, hand_over, join_parts, lacks_any, plan, take_front_into_store, take_into_store, work_bytes,
 };
-pub(crate) use set::{Split, Take, join_recipes, lines, useless};
+pub(crate) use set::{FrontSplit, Split, Take, TakeFront, join_recipes, lines, useless};

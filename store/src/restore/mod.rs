@@ -43,7 +43,6 @@ use crate::manifest::layout::Layout;
 use crate::manifest::table::ChunkTable;
 
 pub use assembly::Assembly;
-pub use front::{Front, Share};
 pub use get::{Got, get};
 pub use local::stream_local;
 pub use look::Look;

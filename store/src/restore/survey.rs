@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+use crate::delta::{Share, fronts_of};
 use crate::error::Result;
 use crate::id::ChunkId;
 use crate::manifest::file::ManifestFile;
@@ -17,7 +18,6 @@ use crate::store::Store;
 
 use super::assembly::{Assembly, entries};
 use super::bits::Bits;
-use super::front::{Share, fronts_of};
 use super::needed::{Needed, ranges_of};
 use super::stat_record::{STAT_FILE, StatRecord};
 use super::wire::WireStream;

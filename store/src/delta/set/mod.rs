@@ -6,6 +6,7 @@
 mod build;
 mod choose;
 mod content;
+mod front;
 mod group;
 mod landmarks;
 mod large;
@@ -28,12 +29,14 @@ use crate::store::Store;
 use super::archive::ApplyCost;
 
 pub use choose::{changed_bytes, work_bytes};
+pub use front::{Front, Share, fronts_of, hand_over};
+pub(crate) use front::{FrontSplit, TakeFront};
 pub(crate) use parts::{join_recipes, lines};
 pub use plan::{Part as PlanPart, UpdatePlan, plan};
 pub(crate) use scope::useless;
 pub use scope::{Part, Scope, Span, Targets};
 pub(crate) use split::{Split, Take};
-pub use take::{join_parts, lacks_any, take_into_store};
+pub use take::{join_parts, lacks_any, take_front_into_store, take_into_store};
 
 use build::build;
 use choose::{Choice, Chooser};

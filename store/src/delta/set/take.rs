@@ -11,9 +11,11 @@ use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::manifest::file::ManifestFile;
 use crate::manifest::recipe::{self, BuiltRecipe};
+use crate::manifest::table::ChunkTable;
 use crate::store::Store;
 
 use super::content::each_line;
+use super::front::{Front, FrontSplit, TakeFront};
 use super::parts::{join_recipes, lines};
 use super::scope::{Part, Scope, Targets, useless};
 use super::split::{Split, Take};
@@ -37,9 +39,29 @@ pub fn take_into_store(
     scratch: &mut (dyn FnMut() -> Result<File> + Send),
 ) -> Result<()> {
     let source = StoredFiles::of(store, base, scope)?;
-    let mut split = Split::new(target, scope, Taker { store, content: Vec::new(), content_bytes: 0 })?;
+    let mut split = Split::new(target, scope, Taker::of(store, &|_| ()))?;
     apply_joined(patch, &Limits::default(), (&source, source.len), scratch, &mut |bytes| split.push(bytes))?;
     split.finish()?.0.flush()
+}
+
+/// Makes what is left to `front` of what `scope` says, from what it says of version `base`, and appends the chunks that the store lacks of it; `table`
+/// is the target's, and `progress` learns their raw bytes. Otherwise as [`take_into_store`]; where it fails nothing is left to the front.
+///
+/// # Errors
+/// As [`take_into_store`].
+pub fn take_front_into_store(
+    store: &Store,
+    patch: &mut (dyn Read + Send),
+    (base, table): (&ManifestFile, &ChunkTable),
+    (scope, front): (&Scope, &Front),
+    scratch: &mut (dyn FnMut() -> Result<File> + Send),
+    progress: &dyn Fn(u64),
+) -> Result<()> {
+    let mut split = FrontSplit::of(front, table, Taker::of(store, progress));
+    let ended = StoredFiles::of(store, base, scope).and_then(|source| {
+        apply_joined(patch, &Limits::default(), (&source, source.len), scratch, &mut |bytes| split.push(bytes))
+    });
+    split.finish(ended)?.flush()
 }
 
 /// Says whether `store` lacks anything of what `scope` makes of version `target`.
@@ -86,11 +108,14 @@ struct Taker<'a> {
     store: &'a Store,
     content: Vec<VerifiedChunk>,
     content_bytes: usize,
+    /// Learns the raw bytes that are appended.
+    progress: &'a dyn Fn(u64),
 }
 
 impl Take for Taker<'_> {
     fn chunk(&mut self, _: u32, _: u64, bytes: &[u8]) -> Result<()> {
-        self.add(bytes)
+        let chunk = VerifiedChunk::hash(ChunkKind::Content, bytes::Bytes::copy_from_slice(bytes));
+        if self.store.contains(&chunk.id())? { Ok(()) } else { self.add(chunk) }
     }
 
     fn recipe(&mut self, built: &BuiltRecipe) -> Result<()> {
@@ -98,16 +123,28 @@ impl Take for Taker<'_> {
     }
 }
 
-impl Taker<'_> {
-    fn add(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.content_bytes + bytes.len() > RECORD_RAW_BYTES_MAX || self.content.len() == RECORD_CHUNKS_MAX {
+impl TakeFront for Taker<'_> {
+    fn wants(&self, _: u32, id: &ChunkId) -> Result<bool> {
+        Ok(!self.store.contains(id)?)
+    }
+
+    fn take(&mut self, chunk: VerifiedChunk) -> Result<()> {
+        self.add(chunk)
+    }
+}
+
+impl<'a> Taker<'a> {
+    fn of(store: &'a Store, progress: &'a dyn Fn(u64)) -> Self {
+        Self { store, content: Vec::new(), content_bytes: 0, progress }
+    }
+
+    fn add(&mut self, chunk: VerifiedChunk) -> Result<()> {
+        let len = chunk.bytes().len();
+        if self.content_bytes + len > RECORD_RAW_BYTES_MAX || self.content.len() == RECORD_CHUNKS_MAX {
             self.flush()?;
         }
-        let chunk = VerifiedChunk::hash(ChunkKind::Content, bytes::Bytes::copy_from_slice(bytes));
-        if !self.store.contains(&chunk.id())? {
-            self.content_bytes += bytes.len();
-            self.content.push(chunk);
-        }
+        self.content_bytes += len;
+        self.content.push(chunk);
         Ok(())
     }
 
@@ -115,6 +152,7 @@ impl Taker<'_> {
         if !self.content.is_empty() {
             self.store.append_encoded(encode_record(ChunkKind::Content, &self.content, LEVEL)?)?;
         }
+        (self.progress)(self.content_bytes as u64);
         self.content.clear();
         self.content_bytes = 0;
         Ok(())
