@@ -89,7 +89,6 @@ pub async fn run(
         addresses,
         started: clock::now(),
     });
-    let about = tell_where(&hub)?;
     let access = Arc::new(HubAccess(Arc::clone(&hub)));
     let plane = Arc::new(DataPlane::new(hub.store.clone(), hub.folder.tables(), access, PlaneLimits::default()));
     let tasks = workers(&hub, &plane);
@@ -104,7 +103,8 @@ pub async fn run(
             admin_door.serve(admin::routes(&hub, &token), until(stopped.clone())),
         );
     };
-    ready(&about);
+    // The last thing: whoever reads it finds everything begun.
+    ready(&tell_where(&hub)?);
     let stopping = async {
         // A hub that can note nothing is of no use: whoever watches over it starts it anew, and with it the catalog.
         let ended = tokio::select! {

@@ -76,9 +76,6 @@ pub async fn run(
         follow::adopt(&core, Known::verify(&stored, &core.member, Millis(i64::MIN), 0)?);
     }
     let control = Control::bind(dir)?;
-    let about = RunInfo { address: core.address.clone(), pid: std::process::id() };
-    folder::write_json(&core.folder.run(), &about)?;
-
     let mut limits = PlaneLimits::default();
     limits.patch_bytes_max =
         options.quota_bytes.map_or(limits.patch_bytes_max, |quota| limits.patch_bytes_max.min(quota / PATCH_PART));
@@ -92,6 +89,9 @@ pub async fn run(
         Task::spawn(control.serve(Arc::clone(&core), Arc::clone(&plane))),
         Task::spawn(Arc::clone(&core.upkeep).run(Arc::new(SiteHolder(Arc::clone(&core))), Arc::clone(&plane))),
     ];
+    // The last thing: whoever reads it finds everything begun.
+    let about = RunInfo { address: core.address.clone(), pid: std::process::id() };
+    folder::write_json(&core.folder.run(), &about)?;
     ready(&about);
     let stopping = async {
         shutdown.await;

@@ -1,9 +1,10 @@
 //! The few things done to files and folders that must be done one way: durable writes and renames, folder syncs, locks.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::error::{At, Error, Result};
 
@@ -11,6 +12,9 @@ use crate::error::{At, Error, Result};
 pub const LOCK_FILE: &str = "lock";
 
 const TEMP_PREFIX: &str = ".tmp-";
+/// How often, and after what waits, a folder is removed in which something is written still.
+const REMOVALS_MAX: u32 = 400;
+const REMOVAL_WAIT: Duration = Duration::from_millis(5);
 /// How often a folder is listed before a file that vanished is an error.
 const LISTINGS_MAX: usize = 8;
 
@@ -44,6 +48,26 @@ pub fn unnamed(dir: &Path) -> Result<File> {
     let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).at("create", &path)?;
     fs::remove_file(&path).at("remove", &path)?;
     Ok(file)
+}
+
+/// Removes the folder `dir` and all in it; one that is not there is as good. A process that was killed as it wrote there may do so once more, so that the
+/// folder is not empty in the end: that is tried again for two seconds.
+///
+/// # Errors
+/// I/O.
+pub fn remove_folder(dir: &Path) -> Result<()> {
+    let mut tries = 0..REMOVALS_MAX;
+    loop {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                if tries.next().is_none() {
+                    return Err(error).at("remove", dir);
+                }
+                std::thread::sleep(REMOVAL_WAIT);
+            }
+            _ => return Ok(()),
+        }
+    }
 }
 
 /// Returns the bytes that this user can still write to the file system of `path`; `None` where the system does not tell.

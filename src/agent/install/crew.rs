@@ -24,7 +24,7 @@ pub(super) struct Patch {
     pub(super) files: String,
     /// By which it is blamed.
     pub(super) name: String,
-    /// What is left to it, if records bring the rest of what it makes; it is applied while it arrives, and whoever fetches it removes it.
+    /// What is left to it, if records bring the rest of what it makes; it is applied while it arrives.
     pub(super) front: Option<(Arc<Front>, ArrivingReader)>,
 }
 

@@ -86,7 +86,7 @@ impl Content {
                 !front.is_done()
             };
             let fetched = self.fetch_patch(client, job, pair, (digest, info.len, &files), &path, &mut arrived).await;
-            let _ = std::fs::remove_file(&path);
+            // What has come of it stays until the version is in place: a restart goes on with it.
             let fetched = fetched.inspect_err(|_| front.give_up())?;
             *wire_bytes += fetched.wire_bytes;
             if !fetched.whole {

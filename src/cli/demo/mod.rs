@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use consign_store::fsx;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -26,8 +27,6 @@ use crate::protocol::report::{Cost, InstallState};
 const STEP_SECS_MAX: u64 = 1_800;
 /// Pause between two looks, milliseconds.
 const LOOK_MILLIS: u64 = 5;
-/// How often it is tried to remove the demo's folder.
-const REMOVALS_MAX: u32 = 400;
 /// Name of the demo's package.
 const PACKAGE: &str = "demo";
 
@@ -97,18 +96,10 @@ fn tell(demo: &Demo, root: &Path, output: &Output) -> Result<(), CliError> {
     if figures.verified { Ok(()) } else { Err(CliError::failed("the installed folder differs from the source").code("differs")) }
 }
 
-/// Removes the demo's folder. A process that was killed as it wrote there may do so once more, so that the folder is not empty in the end.
+/// Removes the demo's folder.
 fn remove(root: &Path, output: &Output) {
-    let mut left = Ok(());
-    for _ in 0..REMOVALS_MAX {
-        left = std::fs::remove_dir_all(root);
-        match &left {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => std::thread::sleep(Duration::from_millis(LOOK_MILLIS)),
-            _ => return,
-        }
-    }
-    if let Err(e) = left {
-        output.warning(&format!("cannot remove {}: {e}; remove it by hand", root.display()));
+    if let Err(e) = fsx::remove_folder(root) {
+        output.warning(&format!("{e}; remove it by hand"));
     }
 }
 

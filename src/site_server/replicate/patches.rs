@@ -75,10 +75,6 @@ impl Job {
             let (store, manifest) = (self.core.store.clone(), Arc::clone(manifest));
             blocking::run("joining parts of files", move || delta::join_parts(&store, &manifest, &parts)).await??;
         }
-        // What has come of one that is shared is gone on with.
-        if shared.is_empty() {
-            let _ = std::fs::remove_dir_all(&folder);
-        }
         Ok(shared)
     }
 

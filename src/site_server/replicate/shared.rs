@@ -75,7 +75,6 @@ impl Job {
         for work in crew {
             ended = ended.and(settle(work).await);
         }
-        let _ = std::fs::remove_dir_all(self.patches_folder(versions.target.id()));
         begun.and(ended)
     }
 

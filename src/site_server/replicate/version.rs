@@ -60,6 +60,8 @@ impl Job {
         }
         self.set(CodebaseState::Verifying)?;
         self.verify(&client, manifest, table).await?;
+        // What came of patches and was not applied: until here another attempt would have gone on with it.
+        let _ = std::fs::remove_dir_all(self.patches_folder(*id));
         if let Some(base) = base {
             self.plane.prepare(base, *id).await;
         }

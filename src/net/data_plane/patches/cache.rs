@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use consign_store::delta::{BuiltPatch, PATCH_VERSION, Verifier};
 use consign_store::error::At as _;
-use consign_store::{FileDigest, ManifestId};
+use consign_store::{FileDigest, ManifestId, fsx};
 use tempfile::TempDir;
 
 use super::Pair;
@@ -56,7 +56,7 @@ impl Cache {
         for folder in fs::read_dir(&dir).into_iter().flatten().flatten() {
             if folder.file_name().to_string_lossy().starts_with(BUILDING) {
                 // What cannot be removed counts, and goes as what is least recently used.
-                let _ = fs::remove_dir_all(folder.path());
+                let _ = fsx::remove_folder(&folder.path());
             }
         }
         Self { dir, bytes_max }

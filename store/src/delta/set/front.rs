@@ -106,7 +106,8 @@ impl Front {
             sum <= bytes
         });
         let kept = u32::try_from(kept.count()).unwrap_or(u32::MAX);
-        self.end.store(end.min(made.saturating_add(kept)), Ordering::Relaxed);
+        // Whoever has given it up meanwhile is not overruled.
+        self.end.fetch_min(made.saturating_add(kept), Ordering::Relaxed);
     }
 }
 
@@ -114,15 +115,12 @@ impl Front {
 fn ordinal_at(table: &ChunkTable, ordinals: Range<u32>, offset: u64) -> Result<u32> {
     let mut at = 0;
     for ordinal in ordinals.clone() {
-        if at >= offset {
-            break;
+        if at == offset {
+            return Ok(ordinal);
         }
         at += table.line(ordinal).map_or(0, |line| u64::from(line.len));
-        if at == offset {
-            return Ok(ordinal + 1);
-        }
     }
-    if offset == 0 { Ok(ordinals.start) } else { Err(useless("its part ends within a chunk")) }
+    if at == offset { Ok(ordinals.end) } else { Err(useless("its part ends within a chunk")) }
 }
 
 /// Takes half of what is left to it from that of `fronts` that has most left: whoever brings records has nothing else to bring. `missing` tells of each
@@ -195,6 +193,9 @@ impl<'a, T: TakeFront> FrontSplit<'a, T> {
             let len = line.len as usize;
             if len > CHUNK_BYTES_MAX {
                 return Err(useless("it makes what no chunk can be"));
+            }
+            if self.gathered.is_empty() {
+                self.gathered.reserve_exact(len);
             }
             let now = bytes.len().min(len - self.gathered.len());
             let (front, rest) = bytes.split_at(now);
