@@ -53,4 +53,4 @@ pub use set::{
     BuiltPatch, Front, Part, PlanPart, Scope, Share, Span, Targets, UpdatePlan, build_set, build_small_set, changed_bytes,
     fronts_of, hand_over, join_parts, lacks_any, plan, take_front_into_store, take_into_store, work_bytes,
 };
-pub(crate) use set::{FrontSplit, Split, Take, TakeFront, join_recipes, lines, useless};
+pub(crate) use set::{FrontSplit, Split, Take, TakeFront, Watched, join_recipes, lines, useless};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::chunk::VerifiedChunk;
-use crate::delta::{self, Front, FrontSplit, Limits, Scope, Share, TakeFront};
+use crate::delta::{self, Front, FrontSplit, Limits, Scope, Share, TakeFront, Watched};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
 
@@ -34,8 +34,7 @@ impl Assembly {
         ranges_of(missing.into_iter().flatten().filter(|ordinal| !fronts.iter().any(|front| front.makes(*ordinal))))
     }
 
-    /// Takes half of what is left to it from that of `fronts` that has most left: whoever brings records has nothing else to bring. False if
-    /// all have little left.
+    /// Takes something of what is left to `fronts`, as [`delta::hand_over`] does: whoever brings records has nothing else to bring.
     #[must_use]
     pub fn hand_over(&self, fronts: &[Arc<Front>]) -> bool {
         self.content.as_ref().is_some_and(|content| delta::hand_over(fronts, &|ordinal| content.lacking_at(ordinal)))
@@ -60,8 +59,8 @@ impl Assembly {
         let content = self.content.as_ref().ok_or_else(early)?;
         let mut split = FrontSplit::of(front, &content.table, Placing { assembly: self, content, progress, made: 0 });
         let ended = JoinedFiles::of(seed, scope).and_then(|base| {
-            let mut scratch = || self.staging.scratch();
-            delta::apply_joined(patch, &Limits::default(), (&base, base.len), &mut scratch, &mut |bytes| split.push(bytes))
+            let (mut scratch, watched) = (|| self.staging.scratch(), Watched { base: &base, front });
+            delta::apply_joined(patch, &Limits::default(), (&watched, base.len), &mut scratch, &mut |bytes| split.push(bytes))
         });
         split.finish(ended).map(|placing| placing.made)
     }

@@ -100,16 +100,35 @@ fn n3_a_patch_makes_the_front_while_records_bring_the_rest() {
 fn what_a_patch_has_not_made_is_handed_over_half_by_half() {
     let update = update();
     let fronts = update.fronts(&update.scope, 1000);
-    let (mut left, mut handed) = (chunks(&update.assembly.missing_behind(&fronts)), 0);
-    while update.assembly.hand_over(&fronts) {
-        let now = chunks(&update.assembly.missing_behind(&fronts));
-        assert!(now > left, "nothing was handed over");
-        (left, handed) = (now, handed + 1);
-    }
-    assert!((1..8).contains(&handed), "{handed} times");
+    let handed = AtomicU64::new(0);
+    // As soon as it has made something, all that can be is taken from it.
+    let progress = |_| {
+        let mut left = chunks(&update.assembly.missing_behind(&fronts));
+        while update.assembly.hand_over(&fronts) {
+            let now = chunks(&update.assembly.missing_behind(&fronts));
+            assert!(now > left, "nothing was handed over");
+            (left, _) = (now, handed.fetch_add(1, Ordering::Relaxed));
+        }
+    };
+    update.assembly.take_front(&mut &*update.patch, (&update.scope, &fronts[0]), &update.seed, &progress).unwrap();
+    let handed = handed.into_inner();
+    assert!((4..8).contains(&handed), "{handed} times");
     let behind = update.assembly.missing_behind(&fronts);
-    assert!(update.take(&update.patch, &fronts[0]).unwrap() > 0);
-    assert_eq!(update.assembly.missing(), behind, "it made what was left to it and nothing else");
+    assert!(!behind.is_empty() && update.assembly.missing() == behind, "it made what was left to it and nothing else");
+    assert!(update.finish().patch_bytes > 0);
+}
+
+#[test]
+fn a_patch_that_has_made_nothing_gives_up_what_little_is_left_to_it() {
+    let update = update();
+    let fronts = update.fronts(&update.scope, 1000);
+    let mut handed = 0;
+    while update.assembly.hand_over(&fronts) {
+        handed += 1;
+    }
+    assert!((4..12).contains(&handed), "{handed} times");
+    assert!(fronts[0].is_done());
+    assert_eq!(update.assembly.missing_behind(&fronts), update.assembly.missing());
     update.finish();
 }
 
@@ -119,7 +138,11 @@ fn a_front_that_is_given_up_comes_as_records() {
     let fronts = update.fronts(&update.scope, 700);
     fronts[0].give_up();
     assert_eq!(update.assembly.missing_behind(&fronts), update.assembly.missing());
+    // What it is made of is not even read.
+    let (program, away) = (update.pair.room.path("dest/bin/program"), update.pair.room.path("away"));
+    fs::rename(&program, &away).unwrap();
     assert_eq!(update.take(&update.patch, &fronts[0]).unwrap(), 0);
+    fs::rename(&away, &program).unwrap();
     assert!(!update.assembly.hand_over(&fronts));
     update.finish();
 }

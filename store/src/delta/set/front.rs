@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::chunk::record::ChunkLine;
 use crate::chunk::{CHUNK_BYTES_MAX, ChunkKind, VerifiedChunk};
+use crate::delta::ReadAt;
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::manifest::layout::{Layout, Placed};
@@ -124,14 +125,18 @@ fn ordinal_at(table: &ChunkTable, ordinals: Range<u32>, offset: u64) -> Result<u
 }
 
 /// Takes half of what is left to it from that of `fronts` that has most left: whoever brings records has nothing else to bring. `missing` tells of each
-/// chunk how many bytes must come. False if all have little left.
+/// chunk how many bytes must come. Where all have little left, those give up that have not made anything yet: what comes before that may take longer. False if
+/// nothing was taken.
 pub fn hand_over(fronts: &[Arc<Front>], missing: &dyn Fn(u32) -> u64) -> bool {
     match fronts.iter().map(|front| (front.left(missing), front)).max_by_key(|(left, _)| *left) {
         Some((left, front)) if left >= HANDED_BYTES_MIN => {
             front.keep(left / 2, missing);
             true
         }
-        _ => false,
+        _ => {
+            let idle = fronts.iter().filter(|front| front.made.load(Ordering::Relaxed) == 0 && !front.is_done());
+            idle.map(|front| front.give_up()).count() > 0
+        }
     }
 }
 
@@ -150,6 +155,18 @@ pub fn fronts_of(shares: &[Share], (layout, table): (&Layout, &ChunkTable), miss
         Some(front).filter(|front| front.left(missing) > 0)
     };
     shares.iter().map(front_of).collect()
+}
+
+/// What a patch is made of, until nothing is left to its front: reading much of it may come before anything is made.
+pub(crate) struct Watched<'a> {
+    pub(crate) base: &'a dyn ReadAt,
+    pub(crate) front: &'a Front,
+}
+
+impl ReadAt for Watched<'_> {
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        if self.front.is_done() { Err(Error::Cancelled) } else { self.base.read_exact_at(bytes, offset) }
+    }
 }
 
 /// Whoever takes what is left to a front.

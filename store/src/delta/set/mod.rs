@@ -30,7 +30,7 @@ use super::archive::ApplyCost;
 
 pub use choose::{changed_bytes, work_bytes};
 pub use front::{Front, Share, fronts_of, hand_over};
-pub(crate) use front::{FrontSplit, TakeFront};
+pub(crate) use front::{FrontSplit, TakeFront, Watched};
 pub(crate) use parts::{join_recipes, lines};
 pub use plan::{Part as PlanPart, UpdatePlan, plan};
 pub(crate) use scope::useless;

@@ -15,7 +15,7 @@ use crate::manifest::table::ChunkTable;
 use crate::store::Store;
 
 use super::content::each_line;
-use super::front::{Front, FrontSplit, TakeFront};
+use super::front::{Front, FrontSplit, TakeFront, Watched};
 use super::parts::{join_recipes, lines};
 use super::scope::{Part, Scope, Targets, useless};
 use super::split::{Split, Take};
@@ -59,7 +59,8 @@ pub fn take_front_into_store(
 ) -> Result<()> {
     let mut split = FrontSplit::of(front, table, Taker::of(store, progress));
     let ended = StoredFiles::of(store, base, scope).and_then(|source| {
-        apply_joined(patch, &Limits::default(), (&source, source.len), scratch, &mut |bytes| split.push(bytes))
+        let base = Watched { base: &source, front };
+        apply_joined(patch, &Limits::default(), (&base, source.len), scratch, &mut |bytes| split.push(bytes))
     });
     split.finish(ended)?.flush()
 }
