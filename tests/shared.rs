@@ -53,10 +53,7 @@ fn world() -> World {
     release(&source, 1);
     fleet.publish("tools", &source);
     fleet.install(0, "tools", &fleet.path("installed")).ok();
-    until("the report to have passed the site server", || {
-        let seen = fleet.admin(&["package", "show", "tools"]).json();
-        holds(seen["installs"][0]["state"] == "installed", &seen)
-    });
+    fleet.reported("tools");
     wire.pace(PACE);
     World { fleet, wire }
 }
@@ -68,12 +65,7 @@ impl World {
         let source = self.fleet.path("source");
         release(&source, 2);
         self.fleet.admin(&["package", "refresh", "tools", "--wait"]).ok();
-        let patches = self.fleet.servers[0].dir.join("tables/patches");
-        until("the patches to be built", || {
-            let sets = fs::read_dir(&patches).into_iter().flatten().flatten();
-            let found = sets.filter(|set| set.path().join("set.json").is_file()).count();
-            holds(found == 1, format!("{found} sets in {}", patches.display()))
-        });
+        self.fleet.patches_built(0);
         fs::write(self.fleet.agents[0].dir.join("rate"), BELIEVED).expect("written");
         fs::metadata(source.join("package.gz")).expect("there").len()
     }

@@ -5,7 +5,6 @@ use std::fs;
 use crate::common::content::{edit, noise, same, tree, write};
 use crate::common::fleet::{Fleet, Host, Options};
 use crate::common::wire::Wire;
-use crate::common::{holds, until};
 
 /// Changes the source three times; each time the agent follows by itself and fetches what changed.
 fn follows(fleet: &Fleet) {
@@ -119,19 +118,11 @@ fn n3_a_site_server_builds_patches_from_what_its_agents_have_when_a_version_is_r
     tree(&source, 36);
     fleet.publish("tools", &source);
     fleet.install(0, "tools", &dest).ok();
-    until("the report to have passed the site server", || {
-        let seen = fleet.admin(&["package", "show", "tools"]).json();
-        holds(seen["installs"][0]["state"] == "installed", &seen)
-    });
+    fleet.reported("tools");
     fleet.agents[0].kill();
     edit(&source, 2);
     fleet.admin(&["package", "refresh", "tools", "--wait"]).ok();
-    let patches = fleet.servers[0].dir.join("tables/patches");
-    until("the patches to be built", || {
-        let sets = fs::read_dir(&patches).into_iter().flatten().flatten();
-        let found = sets.filter(|set| set.path().join("set.json").is_file()).count();
-        holds(found == 1, format!("{found} sets in {}", patches.display()))
-    });
+    fleet.patches_built(0);
 }
 
 /// Every chunk of it changes, and hardly any byte: its patches, one for each of two parts, cost next to nothing.

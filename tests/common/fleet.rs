@@ -275,6 +275,24 @@ impl Fleet {
         })
     }
 
+    /// Waits until the report of an agent that installed a package has passed its server.
+    pub fn reported(&self, package: &str) {
+        until("the report to have passed the site server", || {
+            let seen = self.admin(&["package", "show", package]).json();
+            holds(seen["installs"][0]["state"] == "installed", &seen)
+        });
+    }
+
+    /// Waits until a site server has built one set of patches.
+    pub fn patches_built(&self, server: usize) {
+        let patches = self.servers[server].dir.join("tables/patches");
+        until("the patches to be built", || {
+            let sets = fs::read_dir(&patches).into_iter().flatten().flatten();
+            let found = sets.filter(|set| set.path().join("set.json").is_file()).count();
+            holds(found == 1, format!("{found} sets in {}", patches.display()))
+        });
+    }
+
     /// Waits until a site server is ready with `version` of a package.
     pub fn ready(&self, package: &str, server: &str, version: u64) -> Value {
         until("the site server to be ready", || {

@@ -179,21 +179,21 @@ impl Content {
         if missing.is_empty() {
             return Ok(());
         }
-        counted(self.fetch_ranges(client, job, rate, &missing).await, effort)?;
+        let begun = Instant::now();
+        let fetched = self.fetch_ranges(client, job, &missing).await;
+        rate.saw(fetched.wire_bytes, begun.elapsed());
+        counted(fetched, effort)?;
         self.all_came(self.missing().await?.is_empty(), client, "chunks")
     }
 
     /// Fetches the chunks at ordinals `ranges`.
-    pub(super) async fn fetch_ranges(&self, client: &Client, job: &Job, rate: &Rate, ranges: &[Range<u32>]) -> Fetched {
+    pub(super) async fn fetch_ranges(&self, client: &Client, job: &Job, ranges: &[Range<u32>]) -> Fetched {
         let (assembly, arrived) = (Arc::clone(&self.assembly), Arc::clone(&job.arrived));
         let sink: Sink = Arc::new(move |record: VerifiedRecord| {
             arrived.fetch_add(assembly.accept(&record)?, Ordering::Relaxed);
             Ok(())
         });
-        let begun = Instant::now();
-        let fetched = fetch_chunks(client, self.assembly.manifest().id(), ranges, sink, &AtomicU64::new(0)).await;
-        rate.saw(fetched.wire_bytes, begun.elapsed());
-        fetched
+        fetch_chunks(client, self.assembly.manifest().id(), ranges, sink, &AtomicU64::new(0)).await
     }
 
     pub(super) async fn missing(&self) -> Result<Vec<Range<u32>>> {

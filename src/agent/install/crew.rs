@@ -16,7 +16,7 @@ use crate::agent::job::Job;
 use crate::net::blocking::{self, Work};
 use crate::net::fetch::ArrivingReader;
 
-/// A patch that was fetched.
+/// A patch that was fetched, or is being fetched.
 pub(super) struct Patch {
     pub(super) path: PathBuf,
     pub(super) scope: Scope,

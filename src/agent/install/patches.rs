@@ -81,6 +81,18 @@ impl Offer {
         made.into_iter().filter_map(whole).collect()
     }
 
+    /// How many patches are taken, whole or for a part.
+    pub(super) fn patches(&self) -> u64 {
+        (self.take.len() + self.share.len()) as u64
+    }
+
+    /// What they make would cost as records, bytes.
+    pub(super) fn records_bytes(&self) -> u64 {
+        let whole = self.take.iter().map(|info| info.records_len);
+        let shared = self.share.iter().map(|shared| shared.info.records_len / 1000 * u64::from(shared.share.permille));
+        whole.chain(shared).fold(0, u64::saturating_add)
+    }
+
     /// What the patches that are taken cost, bytes.
     pub(super) fn patch_bytes(&self) -> u64 {
         let shared = self.share.iter().map(|shared| &shared.info);

@@ -109,21 +109,6 @@ impl Content {
     }
 }
 
-/// The patches of a plan.
-struct PlanPatches {
-    taken: u64,
-    /// What they make would cost as records, bytes.
-    by_records: u64,
-}
-
-impl PlanPatches {
-    fn of(offer: &Offer) -> Self {
-        let whole = offer.take.iter().map(|info| info.records_len);
-        let shared = offer.share.iter().map(|shared| shared.info.records_len / 1000 * u64::from(shared.share.permille));
-        Self { taken: (offer.take.len() + offer.share.len()) as u64, by_records: whole.chain(shared).sum() }
-    }
-}
-
 /// Shows a plan.
 pub(super) fn view(
     plan: &Plan,
@@ -146,7 +131,7 @@ pub(super) fn view(
     let manifest = Amount { files: 0, bytes: version.manifest_len };
     let patch_bytes = plan.offer.patch_bytes();
     let planned_wire_bytes = metadata_bytes.saturating_add(patch_bytes).saturating_add(record_bytes);
-    let PlanPatches { taken, by_records } = PlanPatches::of(&plan.offer);
+    let (taken, by_records) = (plan.offer.patches(), plan.offer.records_bytes());
     PlanView {
         package: record.package,
         name: record.name.clone(),

@@ -1,11 +1,10 @@
 //! Patches and records at the same time: what takes longer to make than to fetch is made from the front and fetched from the back, until both meet.
 
-use std::fs::OpenOptions;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use consign_store::delta::Front;
-use consign_store::error::At as _;
 
 use super::content::Content;
 use super::crew::{Crew, Patch};
@@ -39,10 +38,15 @@ impl Content {
         let fronted: Vec<Fronted> =
             shared.into_iter().zip(fronts).filter_map(|(shared, front)| Some((shared, Arc::new(front?)))).collect();
         let fronts: Vec<_> = fronted.iter().map(|(_, front)| Arc::clone(front)).collect();
-        let (mut by_patches, mut by_records) = (0, 0);
+        let (mut by_patches, mut by_records, begun) = (0, 0, Instant::now());
         let making = self.make_fronts(client, job, pair, fronted, &mut by_patches);
-        let fetching = self.fetch_behind(client, job, &fronts, rate, &mut by_records);
-        let (made, fetched) = tokio::join!(making, fetching);
+        let fetching = async {
+            let fetched = self.fetch_behind(client, job, &fronts, &mut by_records).await;
+            (fetched, begun.elapsed())
+        };
+        let (made, (fetched, elapsed)) = tokio::join!(making, fetching);
+        // The link carried both.
+        rate.saw(by_patches + by_records, elapsed);
         effort.content_bytes += by_patches + by_records;
         made.and(fetched)
     }
@@ -75,10 +79,9 @@ impl Content {
                 continue;
             }
             let (files, name, path) = (self.files_of(&info), info.digest.clone(), patch_path(job, digest)?);
-            let arriving = Arriving::default();
-            let file = OpenOptions::new().create(true).append(true).read(true).open(&path).at("open", &path)?;
-            let reader = Some((Arc::clone(&front), arriving.reader(file)));
-            let work = Patch { path: path.clone(), scope: share.scope, files: files.clone(), name, front: reader };
+            let (arriving, reader) = Arriving::begin(&path)?;
+            let front_of = Some((Arc::clone(&front), reader));
+            let work = Patch { path: path.clone(), scope: share.scope, files: files.clone(), name, front: front_of };
             crew.begin(job, (&self.assembly, &self.seeds), work).await?;
             // What it does not make any more need not come.
             let mut arrived = |len| {
@@ -97,14 +100,7 @@ impl Content {
     }
 
     /// Fetches what is behind the fronts, and then half of what is left to them, again and again, until that is little.
-    async fn fetch_behind(
-        &self,
-        client: &Client,
-        job: &Job,
-        fronts: &[Arc<Front>],
-        rate: &Rate,
-        wire_bytes: &mut u64,
-    ) -> Result<()> {
+    async fn fetch_behind(&self, client: &Client, job: &Job, fronts: &[Arc<Front>], wire_bytes: &mut u64) -> Result<()> {
         let mut asked = Vec::new();
         loop {
             let (assembly, all) = (Arc::clone(&self.assembly), fronts.to_vec());
@@ -118,7 +114,7 @@ impl Content {
             }
             // What was asked for is here by now, or never.
             self.all_came(!overlap(&next, &asked), client, "chunks").inspect_err(|_| give_up(fronts))?;
-            let fetched = self.fetch_ranges(client, job, rate, &next).await;
+            let fetched = self.fetch_ranges(client, job, &next).await;
             *wire_bytes += fetched.wire_bytes;
             if let Err(error) = fetched.end {
                 // Another source would bring what is missing: the patches go no further.

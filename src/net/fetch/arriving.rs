@@ -1,8 +1,11 @@
 //! A file that is read while it is still being written.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Result};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use consign_store::error::At as _;
 
 /// Whoever writes: says how far the file is there. Dropped, it says that no more comes.
 #[derive(Debug, Default)]
@@ -21,15 +24,21 @@ struct State {
 }
 
 impl Arriving {
+    /// Opens the file `path`, which is made if it is not there, for whoever reads it from its start as it arrives: a read waits until there is more, or no
+    /// more comes.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn begin(path: &Path) -> consign_store::Result<(Self, ArrivingReader)> {
+        let file = OpenOptions::new().create(true).append(true).read(true).open(path).at("open", path)?;
+        let arriving = Self::default();
+        let progress = Arc::clone(&arriving.0);
+        Ok((arriving, ArrivingReader { file, at: 0, progress }))
+    }
+
     /// Says that `len` bytes are there.
     pub fn arrived(&self, len: u64) {
         self.0.change(|state| state.len = len);
-    }
-
-    /// Reads `file` from its start as it arrives; a read waits until there is more, or no more comes.
-    #[must_use]
-    pub fn reader(&self, file: File) -> ArrivingReader {
-        ArrivingReader { file, at: 0, progress: Arc::clone(&self.0) }
     }
 }
 
@@ -84,8 +93,7 @@ mod tests {
         let mut file = File::create(&path).unwrap();
         // Written, but not said to be there.
         file.write_all(b"there already").unwrap();
-        let arriving = Arriving::default();
-        let mut reader = arriving.reader(File::open(&path).unwrap());
+        let (arriving, mut reader) = Arriving::begin(&path).unwrap();
         let reading = thread::spawn(move || {
             let mut all = Vec::new();
             reader.read_to_end(&mut all).unwrap();

@@ -1,7 +1,6 @@
 //! Patches and records at the same time: what takes longer to make than to fetch is made from the front and fetched from the back, until both meet.
 
 use std::collections::VecDeque;
-use std::fs::OpenOptions;
 use std::io::BufReader;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,7 +43,7 @@ impl Job {
         Ok(blocking::run("sharing out what is missing", share_out).await??)
     }
 
-    /// Takes half of what is left to it from the front that has most left; false if all have little.
+    /// Takes something of what is left to `fronts`, as [`delta::hand_over`] does; false if nothing was taken.
     ///
     /// # Errors
     /// The process is stopping.
@@ -67,9 +66,10 @@ impl Job {
         versions: &Versions,
         fronted: Vec<Fronted>,
         intake: &Arc<Intake>,
+        wire_bytes: &mut u64,
     ) -> Result<()> {
         let mut crew = VecDeque::new();
-        let begun = self.begin_fronts(client, versions, fronted, intake, &mut crew).await;
+        let begun = self.begin_fronts(client, versions, fronted, intake, (&mut crew, wire_bytes)).await;
         let mut ended = Ok(());
         // Whatever came of that: nobody is left at work.
         for work in crew {
@@ -84,7 +84,7 @@ impl Job {
         versions: &Versions,
         fronted: Vec<Fronted>,
         intake: &Arc<Intake>,
-        crew: &mut VecDeque<Applying>,
+        (crew, wire_bytes): (&mut VecDeque<Applying>, &mut u64),
     ) -> Result<()> {
         let folder = self.patches_folder(versions.target.id());
         std::fs::create_dir_all(&folder).at("create folder", &folder)?;
@@ -98,9 +98,8 @@ impl Job {
                 settle(oldest).await?;
             }
             let path = folder.join(digest.to_hex());
-            let file = OpenOptions::new().create(true).append(true).read(true).open(&path).at("open", &path)?;
-            let arriving = Arriving::default();
-            let (mut bytes, scratch, making) = (BufReader::new(arriving.reader(file)), path.clone(), Arc::clone(&front));
+            let (arriving, reader) = Arriving::begin(&path)?;
+            let (mut bytes, scratch, making) = (BufReader::new(reader), path.clone(), Arc::clone(&front));
             let (base, table) = (Arc::clone(&versions.base), Arc::clone(&versions.table));
             let (store, intake) = (self.core.store.clone(), Arc::clone(intake));
             crew.push_back(blocking::start("applying a patch", move || {
@@ -116,7 +115,9 @@ impl Job {
                 !front.is_done()
             };
             let pair = (versions.base.id(), versions.target.id());
-            match fetch_patch(client, pair.0, pair.1, (digest, len), &path, &mut arrived).await.end {
+            let fetched = fetch_patch(client, pair.0, pair.1, (digest, len), &path, &mut arrived).await;
+            *wire_bytes += fetched.wire_bytes;
+            match fetched.end {
                 Ok(()) => {}
                 Err(crate::net::Error::Store(error)) => return Err(error.into()),
                 Err(error) => {

@@ -159,16 +159,22 @@ impl Job {
             let versions = Versions { base, target: Arc::clone(manifest), table: Arc::clone(table) };
             let fronted = self.fronts(&versions, shared).await?;
             let fronts: Vec<_> = fronted.iter().map(|(_, front)| Arc::clone(front)).collect();
-            let making = self.make_fronts(client, &versions, fronted, &intake);
+            let (mut by_patches, mut by_records, begun) = (0, 0, Instant::now());
+            let making = self.make_fronts(client, &versions, fronted, &intake, &mut by_patches);
             let fetching = async {
-                let fetched = self.fetch_behind(client, table, &fronts, &intake).await;
+                let fetched = self.fetch_behind(client, table, &fronts, &intake, &mut by_records).await;
                 // Where that failed, the patches go no further.
-                fetched.inspect_err(|_| fronts.iter().for_each(|front| front.give_up()))
+                (fetched.inspect_err(|_| fronts.iter().for_each(|front| front.give_up())), begun.elapsed())
             };
-            let (made, fetched) = tokio::join!(making, fetching);
+            let (made, (fetched, elapsed)) = tokio::join!(making, fetching);
+            // The link carried both.
+            self.core.rate.saw(by_patches + by_records, elapsed);
             made.and(fetched)?;
         }
-        self.fetch_behind(client, table, &[], &intake).await
+        let (mut wire_bytes, begun) = (0, Instant::now());
+        let fetched = self.fetch_behind(client, table, &[], &intake, &mut wire_bytes).await;
+        self.core.rate.saw(wire_bytes, begun.elapsed());
+        fetched
     }
 
     /// Fetches what is behind the fronts, and then half of what is left to them, again and again, until that is little.
@@ -178,12 +184,15 @@ impl Job {
         table: &Arc<ChunkTable>,
         fronts: &[Arc<Front>],
         intake: &Arc<Intake>,
+        wire_bytes: &mut u64,
     ) -> Result<()> {
         let mut start = 0;
         loop {
             if let Some(batch) = self.next_batch(table, start, fronts).await? {
                 start = batch.end;
-                self.fetch(client, batch, intake).await?.end?;
+                let fetched = self.fetch(client, batch, intake).await?;
+                *wire_bytes += fetched.wire_bytes;
+                fetched.end?;
             } else if self.hand_over(table, fronts).await? {
                 start = 0;
             } else {
@@ -205,14 +214,10 @@ impl Job {
         let sink: Sink = Arc::new(move |record| taking.take(&record, |id| ids.contains(id)));
         let wire_bytes = AtomicU64::new(0);
         let mut fetching = pin!(fetch::fetch_chunks(client, self.assigned.manifest, &ranges, sink, &wire_bytes));
-        let begun = Instant::now();
         let mut ticks = interval_at(Instant::now() + PROGRESS, PROGRESS);
         loop {
             tokio::select! {
-                fetched = &mut fetching => {
-                    self.core.rate.saw(fetched.wire_bytes, begun.elapsed());
-                    return Ok(fetched);
-                }
+                fetched = &mut fetching => return Ok(fetched),
                 _ = ticks.tick() => self.tell(intake)?,
             }
         }

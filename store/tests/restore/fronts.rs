@@ -132,6 +132,21 @@ fn a_patch_that_has_made_nothing_gives_up_what_little_is_left_to_it() {
     update.finish();
 }
 
+/// They are made one after the other: what is last in line is taken first, whole.
+#[test]
+fn of_several_patches_the_last_hands_over_first() {
+    let update = update();
+    let share = Share { scope: update.scope.clone(), permille: 1000 };
+    let fronts: Vec<_> = update.assembly.fronts(&[share.clone(), share]).into_iter().flatten().map(Arc::new).collect();
+    let all = update.assembly.missing_behind(&fronts);
+    assert!(update.assembly.hand_over(&fronts));
+    assert!(!fronts[0].is_done() && fronts[1].is_done());
+    assert_eq!(update.assembly.missing_behind(&fronts), all, "the first still makes all of it");
+    assert!(update.assembly.hand_over(&fronts));
+    assert!(chunks(&update.assembly.missing_behind(&fronts)) > chunks(&all) && !fronts[0].is_done());
+    update.finish();
+}
+
 #[test]
 fn a_front_that_is_given_up_comes_as_records() {
     let update = update();

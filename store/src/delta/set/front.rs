@@ -124,20 +124,22 @@ fn ordinal_at(table: &ChunkTable, ordinals: Range<u32>, offset: u64) -> Result<u
     if at == offset { Ok(ordinals.end) } else { Err(useless("its part ends within a chunk")) }
 }
 
-/// Takes half of what is left to it from that of `fronts` that has most left: whoever brings records has nothing else to bring. `missing` tells of each
-/// chunk how many bytes must come. Where all have little left, those give up that have not made anything yet: what comes before that may take longer. False if
-/// nothing was taken.
+/// Takes half of what is left to `fronts`, which are made in this order, from the last on: whoever brings records has nothing else to bring. `missing` tells
+/// of each chunk how many bytes must come. Where that is little, those give up that have not made anything yet: what comes before that may take longer. False
+/// if nothing was taken.
 pub fn hand_over(fronts: &[Arc<Front>], missing: &dyn Fn(u32) -> u64) -> bool {
-    match fronts.iter().map(|front| (front.left(missing), front)).max_by_key(|(left, _)| *left) {
-        Some((left, front)) if left >= HANDED_BYTES_MIN => {
-            front.keep(left / 2, missing);
-            true
-        }
-        _ => {
-            let idle = fronts.iter().filter(|front| front.made.load(Ordering::Relaxed) == 0 && !front.is_done());
-            idle.map(|front| front.give_up()).count() > 0
-        }
+    let left: Vec<u64> = fronts.iter().map(|front| front.left(missing)).collect();
+    let all: u64 = left.iter().sum();
+    if all < HANDED_BYTES_MIN {
+        let idle = fronts.iter().filter(|front| front.made.load(Ordering::Relaxed) == 0 && !front.is_done());
+        return idle.map(|front| front.give_up()).count() > 0;
     }
+    let mut wanted = all - all / 2;
+    for (front, left) in fronts.iter().zip(left).rev() {
+        front.keep(left.saturating_sub(wanted), missing);
+        wanted = wanted.saturating_sub(left);
+    }
+    true
 }
 
 /// Makes a front of each of `shares`; `missing` tells of each chunk how many bytes must come. None for a share of which nothing is missing, or that a
