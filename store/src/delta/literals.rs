@@ -3,11 +3,13 @@
 //! The stream is LZMA2, ended at a whole byte behind each window. Of native programs it is a fiftieth to a quarter smaller than zstd frames of level 17 with
 //! matches of three bytes, and made in a quarter of the time; to read it costs 15 ns a byte.
 
+use std::collections::HashSet;
 use std::io::{Cursor, Read as _, Write as _};
 
 use lzma_rust2::{EncodeMode, Lzma2Options, Lzma2Reader, Lzma2Writer, LzmaOptions, MfType};
 
 use super::format::{WINDOW_BYTES, damaged};
+use super::matcher::{SAMPLE_SHIFT, hash};
 use crate::error::{Error, Result};
 
 /// Literal bytes behind that a match may draw from: what the reader holds of them.
@@ -25,6 +27,19 @@ const NICE_BYTES: u32 = 32;
 const THOROUGH_BYTES_MAX: usize = 512 << 10;
 /// One control character of so many bytes, and it is not text, in whatever language.
 const TEXT_BYTES_A_CONTROL: usize = 64;
+/// Fewer literal bytes are compressed without asking whether that is of use.
+const NOISE_BYTES_MIN: usize = 64 << 10;
+/// Of what may be noise so many samples of so many bytes are compressed.
+const SAMPLES: usize = 4;
+const SAMPLE_BYTES: usize = 4 << 10;
+/// Noise comes out at more than so many hundredths of its length.
+const NOISE_PERCENT: usize = 97;
+/// One of so many strings of eight bytes is asked whether it has come before: where many have, it is no noise, whatever the samples say.
+const REPEATS_SAMPLE: u64 = 64;
+/// Most bytes of an uncompressed chunk of LZMA2, and what begins one that forgets all before it, or does not.
+const BARE_CHUNK_BYTES_MAX: usize = 64 << 10;
+const BARE_FIRST: u8 = 1;
+const BARE_NEXT: u8 = 2;
 /// Bytes before a window's stream that tell how many it makes.
 const LEN_BYTES: usize = 4;
 
@@ -79,11 +94,19 @@ impl Packer {
     /// Compresses the literals of the next window that has some, from where `packer` is; the first begins the stream.
     pub(super) fn pack(packer: &mut Option<Self>, bare: &[u8]) -> Result<Vec<u8>> {
         // With another effort the stream begins anew, which whoever reads it need not know.
+        if is_noise(bare)? {
+            *packer = None;
+            return Ok(uncompressed(bare));
+        }
         let effort = Effort::of(bare);
         if packer.as_ref().is_none_or(|packer| packer.effort != effort) {
             *packer = None;
         }
-        let stream = &mut packer.get_or_insert_with(|| Self::with(effort)).stream;
+        packer.get_or_insert_with(|| Self::with(effort)).window(bare)
+    }
+
+    fn window(&mut self, bare: &[u8]) -> Result<Vec<u8>> {
+        let stream = &mut self.stream;
         let mut pack = || {
             let len = u32::try_from(bare.len()).map_err(std::io::Error::other)?;
             stream.inner_mut().extend(len.to_le_bytes());
@@ -93,6 +116,42 @@ impl Packer {
         };
         pack().map_err(|source| Error::Io { operation: "compress literals of", path: "patch".into(), source })
     }
+}
+
+/// Says whether `bare` cannot be made smaller: content that is compressed or encrypted already, at which matches are looked for at 5 MB/s in vain.
+fn is_noise(bare: &[u8]) -> Result<bool> {
+    if bare.len() < NOISE_BYTES_MIN {
+        return Ok(false);
+    }
+    let (mut taken, mut packed) = (0, 0);
+    for number in 0..SAMPLES {
+        let sample = &bare[number * (bare.len() - SAMPLE_BYTES) / (SAMPLES - 1)..][..SAMPLE_BYTES];
+        taken += sample.len();
+        packed += Packer::with(Effort::Quick).window(sample)?.len();
+        if packed * 100 <= taken * NOISE_PERCENT {
+            return Ok(false);
+        }
+    }
+    let (mut seen, mut again) = (HashSet::new(), 0);
+    for string in bare.array_windows::<8>() {
+        let hash = hash(u64::from_le_bytes(*string));
+        if hash >> SAMPLE_SHIFT & (REPEATS_SAMPLE - 1) == 1 && !seen.insert(hash) {
+            again += 1;
+        }
+    }
+    Ok(again * 100 <= seen.len() * (100 - NOISE_PERCENT))
+}
+
+/// The part of the stream that holds `bare` as it is.
+fn uncompressed(bare: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(LEN_BYTES + bare.len() + 3 * bare.len().div_ceil(BARE_CHUNK_BYTES_MAX));
+    out.extend((bare.len() as u32).to_le_bytes());
+    for (number, chunk) in bare.chunks(BARE_CHUNK_BYTES_MAX).enumerate() {
+        out.push(if number == 0 { BARE_FIRST } else { BARE_NEXT });
+        out.extend(((chunk.len() - 1) as u16).to_be_bytes());
+        out.extend(chunk);
+    }
+    out
 }
 
 /// Decompresses the literals of one patch.
@@ -132,7 +191,7 @@ mod tests {
     #[test]
     fn windows_draw_from_those_before_and_effort_follows_what_they_hold() {
         let numbers = (0..30_000_u32).map(|number| number.wrapping_mul(0x9e37_79b9));
-        let native: Vec<u8> = numbers.clone().flat_map(u32::to_le_bytes).collect();
+        let native: Vec<u8> = numbers.clone().map(|number| number >> 8).flat_map(u32::to_le_bytes).collect();
         let text: Vec<u8> = numbers.flat_map(|number| format!("Größe {number}, ").into_bytes()).collect();
         let (mut packer, mut unpacker) = (None, Unpacker::new());
         let mut lens = Vec::new();
@@ -151,5 +210,33 @@ mod tests {
             lens.push(section.len());
         }
         assert!(lens[1] < lens[0] / 20, "it was all there: {lens:?}");
+    }
+
+    /// What is compressed already is taken as it is; what comes again in it is not.
+    #[test]
+    fn noise_is_not_compressed() {
+        let mut state = 1_u64;
+        let mut noise = |len: usize| {
+            let next = |_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 56) as u8
+            };
+            (0..len).map(next).collect::<Vec<u8>>()
+        };
+        let once = noise(150_000);
+        let (mut packer, mut unpacker) = (None, Unpacker::new());
+        let text = b"as before, as before and before".repeat(9000);
+        for (bare, least, most) in [
+            (&text[..], 0, 2_000),
+            (&once, once.len(), once.len() + 100),
+            (&text, 0, 2_000),
+            (&noise(70_000), 70_000, 70_100),
+            (&[&once[..], &once].concat(), once.len(), once.len() * 102 / 100),
+            (&noise(NOISE_BYTES_MIN - 1), NOISE_BYTES_MIN - 1, NOISE_BYTES_MIN + 100),
+        ] {
+            let section = Packer::pack(&mut packer, bare).unwrap();
+            assert!((least..=most).contains(&section.len()), "{} of {} bytes", section.len(), bare.len());
+            assert!(unpacker.unpack(&section, bare.len()).unwrap() == bare);
+        }
     }
 }

@@ -7,7 +7,7 @@ pub(super) const KEY_BYTES: usize = 8;
 /// the target looked for, or smaller by as much, and mostly built in 0.8 to 0.9 of the time.
 const SAMPLE: usize = 4;
 /// Bits of a hash by which it is chosen: below those that tell where it is kept, and not the lowest, which only the first bytes decide.
-const SAMPLE_SHIFT: u32 = 36;
+pub(super) const SAMPLE_SHIFT: u32 = 36;
 /// Most bits of the count of strings with places: an index of 256 MiB, so that building keeps within 512 MiB. Of bases over 256 MiB one of eight,
 /// sixteen … strings is indexed.
 const HEAD_BITS_MAX: u32 = 24;
@@ -34,7 +34,7 @@ struct Look {
 /// What was looked up ahead of one target.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
-    all: [Look; AHEAD],
+    all: [Look; AHEAD + 1],
     len: usize,
     next: usize,
 }
@@ -57,8 +57,10 @@ fn newest(base: &[u8], places: u128) -> u64 {
 /// An index of a base: the last four places of the strings with equal hash.
 #[derive(Debug)]
 pub(super) struct Matcher {
-    /// Four numbers of 32 bits, the newest lowest: each a place plus one; zero is none.
+    /// Four numbers of 32 bits, the newest lowest: each a place plus one, and above its bits as much of the string's tag as there is room for; zero is
+    /// none. Where much is new, tags spare the look at most places of other strings, each of which waits for memory.
     places: Vec<u128>,
+    place_bits: u32,
     shift: u32,
     sample: usize,
 }
@@ -68,14 +70,15 @@ impl Matcher {
     pub(super) fn new(base: &[u8]) -> Self {
         let base = &base[..base.len().min(u32::MAX as usize)];
         let (bits, sample) = size(base.len());
-        let mut matcher = Self { places: vec![0; 1 << bits], shift: 64 - bits, sample };
+        let place_bits = (base.len() as u64).checked_ilog2().unwrap_or(0) + 1;
+        let mut matcher = Self { places: vec![0; 1 << bits], place_bits, shift: 64 - bits, sample };
         // Strings are chosen first and remembered then, so that the memory of many is waited for at once.
         let mut chosen = [(0, 0); BATCH];
         let mut count = 0;
         let mut before = None;
         for at in 0..(base.len() + 1).saturating_sub(KEY_BYTES) {
             let key = key(base, at);
-            chosen[count] = (matcher.head(key), at as u32 + 1);
+            chosen[count] = (matcher.head(key), matcher.tag(key) | (at as u32 + 1));
             // A run of one byte would take all places with what is all alike.
             count += usize::from(matcher.is_indexed(key) && before != Some(key));
             before = Some(key);
@@ -106,6 +109,29 @@ impl Matcher {
         (hash(key) >> self.shift) as usize
     }
 
+    /// What is kept of a string above the bits of its place.
+    #[inline]
+    fn tag(&self, key: u64) -> u32 {
+        // Not from the bits of its hash that choose it and tell where it is kept: they are the same for all that are there.
+        let all = (hash(key.rotate_left(u32::BITS)) >> u32::BITS) as u32;
+        all & self.tag_mask()
+    }
+
+    #[inline]
+    fn tag_mask(&self) -> u32 {
+        !(((1_u64 << self.place_bits) - 1) as u32)
+    }
+
+    /// The places of the string `key`, and few of others, among `all` that are kept where it would be; without tags.
+    #[inline]
+    fn own(&self, all: u128, key: u64) -> u128 {
+        let (tag, mask) = (self.tag(key), self.tag_mask());
+        (0..4).rev().fold(0, |found, number| {
+            let place = (all >> (number * u32::BITS)) as u32;
+            if place & mask == tag && place != 0 { found << u32::BITS | u128::from(place & !mask) } else { found }
+        })
+    }
+
     /// Says whether a string is among those that are indexed.
     #[inline]
     fn is_indexed(&self, key: u64) -> bool {
@@ -115,13 +141,23 @@ impl Matcher {
     /// Looks up what is indexed of `target` from `at` on.
     fn look_ahead(&self, base: &[u8], target: &[u8], at: usize, looks: &mut Looks) {
         let end = (at + AHEAD_BYTES).min((target.len() + 1).saturating_sub(KEY_BYTES));
-        let chosen = (at..end).map(|at| (at, key(target, at))).filter(|(_, wanted)| self.is_indexed(*wanted));
+        let mut keys = [0; AHEAD + 1];
         (looks.len, looks.next) = (0, 0);
-        for (look, (at, wanted)) in looks.all.iter_mut().zip(chosen) {
-            *look = Look { at, places: self.places[self.head(wanted)], newest: 0 };
-            looks.len += 1;
+        // Step by step for all, and without a branch that is hard to foresee, so that nothing keeps the next one's memory waiting.
+        for at in at..end {
+            let wanted = key(target, at);
+            (looks.all[looks.len].at, keys[looks.len]) = (at, wanted);
+            looks.len += usize::from(self.is_indexed(wanted));
+            if looks.len == AHEAD {
+                break;
+            }
         }
-        for look in &mut looks.all[..looks.len] {
+        let looks = &mut looks.all[..looks.len];
+        for (look, wanted) in looks.iter_mut().zip(keys) {
+            look.places = self.places[self.head(wanted)];
+        }
+        for (look, wanted) in looks.iter_mut().zip(keys) {
+            look.places = self.own(look.places, wanted);
             look.newest = newest(base, look.places);
         }
     }
@@ -178,7 +214,8 @@ pub(super) fn is_chosen(bytes: &[u8], at: usize) -> bool {
     at + KEY_BYTES <= bytes.len() && hash(key(bytes, at)) >> SAMPLE_SHIFT & (SAMPLE as u64 - 1) == 0
 }
 
-fn hash(key: u64) -> u64 {
+/// Spreads a string of eight bytes.
+pub(super) fn hash(key: u64) -> u64 {
     key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 

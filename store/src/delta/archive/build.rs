@@ -8,7 +8,7 @@ use super::super::encode::encode_one;
 use super::super::view::Views;
 use super::find::{Stream, Streams, zip_header_len};
 use super::guess::Guesser;
-use super::inflate::Inflater;
+use super::inflate::{Inflater, Wrapper};
 use super::lists::{BaseStream, Made, TargetStream, write_bases, write_targets};
 use super::record::Recorder;
 use super::{DEPTH_MAX, FIXED_BYTES, LISTS_BYTES_MAX, MAGIC};
@@ -248,7 +248,7 @@ fn digest(stream: Stream, of: &[u8]) -> Digest {
 
 /// Gives `sink` what a stream stands for.
 fn unfold(inflater: &mut Inflater, stream: Stream, of: &[u8], sink: &mut dyn FnMut(&[u8])) {
-    let whole = inflater.whole(stream.bytes(of), &mut |bytes| {
+    let whole = inflater.whole(Wrapper::None, stream.bytes(of), &mut |bytes| {
         sink(bytes);
         true
     });

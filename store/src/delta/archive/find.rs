@@ -1,11 +1,11 @@
 //! Where content has deflate streams.
 //!
-//! Nothing that an archive says of itself is believed. Whatever looks like the header of a zip member, of a gzip stream or of a cabinet's
-//! block is tried, from the front on, and what inflates to its own end is a stream, wherever it lies: in a zip, gzip, deb, cabinet, or behind
-//! a program that unpacks itself. So there is no list of members to overlap, no length to lie, and a member that is encrypted, stored or cut
-//! short is no stream.
+//! Nothing that an archive says of itself is believed. Whatever looks like the header of a zip member, of a gzip or zlib stream or of a cabinet's
+//! block is tried, from the front on, and what inflates to its own end is a stream, wherever it lies: in a zip, gzip, deb, cabinet, picture (PNG),
+//! document (PDF), or behind a program that unpacks itself. So there is no list of members to overlap, no length to lie, and a member that is
+//! encrypted, stored or cut short is no stream.
 
-use super::inflate::Inflater;
+use super::inflate::{Inflater, Wrapper};
 use super::{PLAIN_BYTES_MAX, STREAMS_MAX};
 use crate::parallel::both;
 
@@ -20,6 +20,9 @@ pub(super) const ZIP_HEADER_BYTES: usize = 30;
 /// Bytes of a cabinet's block before its content: a checksum, the length packed and the length plain. MSZIP begins with two letters.
 const BLOCK_HEADER_BYTES: usize = 8;
 const MSZIP: &[u8] = b"CK";
+/// What a zlib stream begins with: deflate with the usual window, and one of four levels without a dictionary, each with its check bits.
+const ZLIB_WINDOW: u8 = 0x78;
+const ZLIB_LEVELS: [u8; 4] = [0x01, 0x5e, 0x9c, 0xda];
 /// Most plain bytes of a cabinet's block.
 const BLOCK_PLAIN_BYTES_MAX: usize = 32 << 10;
 /// Bytes that are looked at for a header at once.
@@ -76,14 +79,17 @@ pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
     let (mut at, mut plain_left, mut waste_left) = (0, PLAIN_BYTES_MAX, WASTED_BYTES_MAX);
     while let Some(header) = next_header(content, at) {
         at = header + 1;
-        let Some((start, expected)) = stream_behind(content, header) else { continue };
+        let Some(behind) = stream_behind(content, header) else { continue };
+        let start = behind.start;
         let mut plain = 0;
-        let most = expected.map_or(plain_left, |(_, plain)| plain.min(plain_left));
-        let whole = inflater.whole(&content[start..], &mut |bytes| {
+        let most = behind.lens.map_or(plain_left, |(_, plain)| plain.min(plain_left));
+        let whole = inflater.whole(behind.wrapper, &content[start..], &mut |bytes| {
             plain += bytes.len();
             plain <= most
         });
-        if let Some((packed, plain)) = whole.filter(|whole| expected.is_none_or(|expected| expected == *whole)) {
+        if let Some((packed, plain)) = whole.filter(|whole| behind.lens.is_none_or(|lens| lens == *whole)) {
+            let (before, after) = behind.wrapper.lens();
+            let (start, packed) = (start + before, packed - before - after);
             if packed >= PACKED_BYTES_MIN {
                 found.push(Stream { start, packed, plain });
                 plain_left -= plain;
@@ -105,7 +111,7 @@ pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
 fn next_header(content: &[u8], mut at: usize) -> Option<usize> {
     let is_header = |place: &usize| {
         let here = &content[*place..];
-        here.starts_with(b"PK\x03\x04") || here.starts_with(MSZIP) || here.starts_with(&[0x1f, 0x8b, 8])
+        here.starts_with(b"PK\x03\x04") || here.starts_with(MSZIP) || here.starts_with(&[0x1f, 0x8b, 8]) || is_zlib_header(here)
     };
     // Most content has none for long: whole blocks are looked at without a branch for each byte.
     while let Some(block) = content.get(at..at + BLOCK_BYTES + 1) {
@@ -124,26 +130,43 @@ fn may_hold_header(block: &[u8]) -> bool {
     let pairs = block.iter().zip(&block[1..]);
     pairs.fold(0_u8, |found, (&first, &second)| {
         let letters = u8::from(first == b'P') | u8::from(first == b'C');
-        found | letters & u8::from(second == b'K') | u8::from(first == 0x1f) & u8::from(second == 0x8b)
+        let levels = ZLIB_LEVELS.iter().fold(0, |any, level| any | u8::from(second == *level));
+        let zlib = u8::from(first == ZLIB_WINDOW) & levels;
+        found | letters & u8::from(second == b'K') | u8::from(first == 0x1f) & u8::from(second == 0x8b) | zlib
     }) != 0
 }
 
-/// Says whether content that begins with `front` is likely an archive whose streams are found: a zip, gzip, deb, cabinet, or MSI.
+fn is_zlib_header(here: &[u8]) -> bool {
+    matches!(here, [ZLIB_WINDOW, level, ..] if ZLIB_LEVELS.contains(level))
+}
+
+/// Says whether content that begins with `front` is likely an archive whose streams are found: a zip, gzip, deb, cabinet, MSI, picture
+/// or document.
 pub(in crate::delta) fn begins_as_archive(front: &[u8]) -> bool {
-    const FRONTS: [&[u8]; 5] = [b"PK\x03\x04", &[0x1f, 0x8b, 8], b"!<arch>\n", b"MSCF", &[0xd0, 0xcf, 0x11, 0xe0]];
+    const FRONTS: [&[u8]; 7] =
+        [b"PK\x03\x04", &[0x1f, 0x8b, 8], b"!<arch>\n", b"MSCF", &[0xd0, 0xcf, 0x11, 0xe0], b"\x89PNG\r\n", b"%PDF-"];
     FRONTS.iter().any(|known| front.starts_with(known))
 }
 
-/// Where the deflate stream behind the header at `at` should begin; and where a header is so short that anything looks like it, how many bytes
-/// the stream must have, packed and plain.
-fn stream_behind(content: &[u8], at: usize) -> Option<(usize, Option<(usize, usize)>)> {
+/// A deflate stream that a header promises.
+struct Behind {
+    /// Its first byte, or that of its wrapper.
+    start: usize,
+    wrapper: Wrapper,
+    /// How many bytes it must have, packed and plain, where a header is so short that anything looks like it.
+    lens: Option<(usize, usize)>,
+}
+
+/// What the header at `at` promises.
+fn stream_behind(content: &[u8], at: usize) -> Option<Behind> {
     let header = &content[at..];
-    let (len, expected) = match header[0] {
-        b'P' => (zip_header_len(header)?, None),
-        b'C' => (MSZIP.len(), Some(block_lens(content.get(at.checked_sub(BLOCK_HEADER_BYTES)?..at)?)?)),
-        _ => (gzip_header_len(header)?, None),
+    let (len, wrapper, lens) = match header[0] {
+        b'P' => (zip_header_len(header)?, Wrapper::None, None),
+        b'C' => (MSZIP.len(), Wrapper::None, Some(block_lens(content.get(at.checked_sub(BLOCK_HEADER_BYTES)?..at)?)?)),
+        ZLIB_WINDOW => (0, Wrapper::Zlib, None),
+        _ => (gzip_header_len(header)?, Wrapper::None, None),
     };
-    Some((at + len, expected)).filter(|(start, _)| *start < content.len())
+    Some(Behind { start: at + len, wrapper, lens }).filter(|behind| behind.start < content.len())
 }
 
 /// The lengths, packed and plain, of a cabinet's MSZIP block with this header.

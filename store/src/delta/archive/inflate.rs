@@ -7,6 +7,24 @@ const WINDOW_BITS: u8 = 15;
 /// Plain bytes given at once.
 const PIECE_BYTES: usize = 128 << 10;
 
+/// What a stream lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrapper {
+    None,
+    /// zlib: two bytes before it, and a checksum behind it that must be right.
+    Zlib,
+}
+
+impl Wrapper {
+    /// Its bytes, before the stream and behind it.
+    pub(super) fn lens(self) -> (usize, usize) {
+        match self {
+            Self::None => (0, 0),
+            Self::Zlib => (2, 4),
+        }
+    }
+}
+
 /// What a step took and gave.
 pub(super) struct Step<'a> {
     /// Bytes of the input that are done with.
@@ -41,15 +59,20 @@ impl Inflater {
         Some(Step { taken, plain: &self.piece[..written], ended })
     }
 
-    /// Begins another stream.
-    pub(super) fn reset(&mut self) {
-        self.state.reset(false);
+    /// Begins another stream, in `wrapper`.
+    pub(super) fn reset(&mut self, wrapper: Wrapper) {
+        self.state.reset(wrapper == Wrapper::Zlib);
     }
 
-    /// Inflates the stream at the front of `input`, gives its plain bytes to `sink`, and returns how many bytes it has, packed and plain;
-    /// `None` if there is no whole stream or `sink` has had enough (says `false`).
-    pub(super) fn whole(&mut self, input: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Option<(usize, usize)> {
-        self.reset();
+    /// Inflates the stream at the front of `input`, gives its plain bytes to `sink`, and returns how many bytes it has, packed (with its wrapper) and
+    /// plain; `None` if there is no whole stream or `sink` has had enough (says `false`).
+    pub(super) fn whole(
+        &mut self,
+        wrapper: Wrapper,
+        input: &[u8],
+        sink: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Option<(usize, usize)> {
+        self.reset(wrapper);
         let (mut packed, mut plain) = (0, 0);
         loop {
             let step = self.step(&input[packed..])?;

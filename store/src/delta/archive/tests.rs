@@ -105,6 +105,8 @@ fn archives_of_many_tools_are_seen_through() {
         ("gcab.cab", 1000),
         ("wixl.msi", 1600),
         ("seven.zip", 1600),
+        ("picture.png", 1600),
+        ("document.pdf", 1000),
     ] {
         let (old, new) = (fixture(&format!("{name}.old")), fixture(&format!("{name}.new")));
         let patch = patch(&old, &new).unwrap_or_else(|| panic!("{name} is not seen through"));
@@ -220,11 +222,32 @@ fn streams_are_found_whatever_the_headers_say() {
 /// Content is looked at in blocks, and a header may lie across two.
 #[test]
 fn streams_are_found_wherever_they_begin() {
-    let archive = member("x", 0, 8, 5, &deflate(USUAL, &text(5000, "a")));
-    for before in 0..600 {
-        let content = [&vec![b'P'; before][..], &archive, b"behind"].concat();
-        assert_eq!(streams(&content).iter().map(|stream| stream.start).collect::<Vec<_>>(), [before + 31], "{before}");
+    let plain = text(5000, "a");
+    let (zip, zlib) = (member("x", 0, 8, 5, &deflate(USUAL, &plain)), miniz_oxide::deflate::compress_to_vec_zlib(&plain, 6));
+    for (archive, header) in [(zip, 31), (zlib, 2)] {
+        for before in 0..600 {
+            let content = [&vec![archive[0]; before][..], &archive, b"behind"].concat();
+            let starts = streams(&content).iter().map(|stream| stream.start).collect::<Vec<_>>();
+            assert_eq!(starts, [before + header], "{before}");
+        }
     }
+}
+
+/// Two bytes are a short header: what is behind must have the right checksum at its end.
+#[test]
+fn zlib_streams_are_found_by_their_checksum() {
+    let packed = deflate(USUAL, &text(5000, "a"));
+    let checksum = &miniz_oxide::deflate::compress_to_vec_zlib(&text(5000, "a"), 1);
+    let checksum = &checksum[checksum.len() - 4..];
+    let found = |content: &[u8]| streams(content).iter().map(|stream| (stream.start, stream.packed)).collect::<Vec<_>>();
+    for level in [0x01, 0x5e, 0x9c, 0xda] {
+        let whole = [&[0x78, level], &packed[..], checksum, b"behind"].concat();
+        assert_eq!(found(&whole), [(2, packed.len())], "level {level:x}");
+    }
+    assert_eq!(found(&[&[0x78, 0x9d], &packed[..], checksum].concat()), [], "its check bits are wrong");
+    assert_eq!(found(&[&[0x78, 0xbb], &packed[..], checksum].concat()), [], "a dictionary");
+    assert_eq!(found(&[&[0x78, 0x9c], &packed[..], &[0; 4]].concat()), [], "another's checksum");
+    assert_eq!(found(&[&[0x78, 0x9c], &packed[..], &checksum[..3]].concat()), [], "cut short");
 }
 
 /// A cabinet's blocks are found by their headers alone, which must tell what is there.
@@ -368,8 +391,11 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
             gzip.extend([1, 2, 3, 4, 5, 6, 7, 8]);
             gzip
         }),
+        (0_usize..9000, word, 0_u8..=10)
+            .prop_map(|(len, word, level)| miniz_oxide::deflate::compress_to_vec_zlib(&text(len, &word), level)),
         Just(b"PK\x03\x04".to_vec()),
         Just(vec![0x1f, 0x8b, 8]),
+        Just(vec![0x78, 0x9c]),
     ]
 }
 

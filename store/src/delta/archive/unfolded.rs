@@ -7,7 +7,7 @@ use super::super::base::ReadAt;
 use super::super::format::damaged;
 use super::PLAIN_BYTES_MAX;
 use super::find::{ZIP_HEADER_BYTES, zip_header_len};
-use super::inflate::Inflater;
+use super::inflate::{Inflater, Wrapper};
 use super::lists::BaseStream;
 use crate::error::{At, Error, Result};
 use crate::fsx;
@@ -54,7 +54,7 @@ impl<'a> Base<'a> {
             base.between += gap;
             base.before.push(base.between);
             at = start;
-            inflater.reset();
+            inflater.reset(Wrapper::None);
             let before = work;
             loop {
                 let step = inflater.step(reader.bytes(at)?).ok_or_else(|| damaged("its base has no stream where it says"))?;

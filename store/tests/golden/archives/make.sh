@@ -51,6 +51,22 @@ for target in ('../python.zip', Pipe('../streamed.zip')):
 with zipfile.ZipFile('../nested.zip', 'w', zipfile.ZIP_STORED) as archive:
     archive.writestr(zipfile.ZipInfo('inner.zip'), open('../python.zip', 'rb').read())
 P
+  python3 - "${files[@]}" <<'P'
+import struct, sys, zlib
+lines = [open(file, 'rb').read() for file in sys.argv[1:]]
+def chunk(kind, body): return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+rows = b''.join(lines)
+rows = rows[:len(rows) // 100 * 100]
+pixels = b''.join(b'\0' + rows[at:at + 100] for at in range(0, len(rows), 100))
+with open('../picture.png', 'wb') as out:
+    out.write(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 100, len(rows) // 100, 8, 0, 0, 0, 0)))
+    out.write(chunk(b'IDAT', zlib.compress(pixels, 9)) + chunk(b'IEND', b''))
+with open('../document.pdf', 'wb') as out:
+    out.write(b'%PDF-1.4\n')
+    for number, line in enumerate(lines):
+        packed = zlib.compress(line)
+        out.write(b'%d 0 obj\n<</Length %d/Filter/FlateDecode>>\nstream\n' % (number + 1, len(packed)) + packed + b'\nendstream\nendobj\n')
+P
   for level in 6 9; do zip -qX$level "../info-$level.zip" "${files[@]}"; done
   zip -qX -fz ../zip64.zip "${files[@]}"
   zip -qX -P secret ../encrypted.zip "${files[@]}"
@@ -77,5 +93,5 @@ X
   wixl -o ../wixl.msi ../wixl.wxs
   cd ..
   dpkg-deb --root-owner-group -Zgzip -b "deb-$version" debian.deb > /dev/null
-  for archive in *.zip *.jar *.tgz *.tar.gz *.deb *.cab *.msi; do mv "$archive" "$out/$archive.$version"; done
+  for archive in *.zip *.png *.pdf *.jar *.tgz *.tar.gz *.deb *.cab *.msi; do mv "$archive" "$out/$archive.$version"; done
 done
