@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::super::covers::Base;
 use super::super::encode::encode_one;
 use super::super::view::Views;
-use super::find::{Stream, Streams, zip_header_len};
+use super::find::{Stream, StreamDigest, Streams, zip_header_len};
 use super::guess::Guesser;
 use super::inflate::{Inflater, Wrapper};
 use super::lists::{BaseStream, Made, TargetStream, write_bases, write_targets};
@@ -95,11 +95,11 @@ impl Unfolding {
         if targets.is_empty() {
             return Ok(None);
         }
-        let wanted: HashSet<Digest> = targets.iter().map(|stream| digest(*stream, target)).collect();
+        let wanted: HashSet<StreamDigest> = targets.iter().map(|stream| stream.digest(target)).collect();
         let mut known = HashMap::new();
         let mut kept_or_patched = Vec::with_capacity(bases.len());
         for (at, stream) in bases.into_iter().enumerate() {
-            let digest = digest(stream, base);
+            let digest = stream.digest(base);
             kept_or_patched.push((stream, !wanted.contains(&digest)));
             known.entry(digest).or_insert(at);
         }
@@ -157,13 +157,13 @@ impl Unfolding {
 
 impl Folded {
     /// Finds out how `streams` of the target are made, but for those that cannot be; `known` are those of the base.
-    fn of(target: &[u8], streams: Vec<Stream>, known: &HashMap<Digest, usize>, views: &Views) -> Result<Self> {
+    fn of(target: &[u8], streams: Vec<Stream>, known: &HashMap<StreamDigest, usize>, views: &Views) -> Result<Self> {
         let (mut guesser, mut recorder, mut inflater) = (Guesser::default(), Recorder::default(), Inflater::new());
         let (mut targets, mut plain) = (Vec::with_capacity(streams.len()), Vec::new());
         let mut view = TargetView { target, at: 0, kept: Vec::new(), begun: None };
         for stream in streams {
             plain.clear();
-            let made = if let Some(at) = known.get(&digest(stream, target)) {
+            let made = if let Some(at) = known.get(&stream.digest(target)) {
                 Some(Made::Kept(*at))
             } else {
                 plain.reserve_exact(stream.plain);
@@ -240,19 +240,13 @@ fn base_view(base: &[u8], streams: &[(Stream, bool)], views: &Views) -> Result<R
     view.finish()
 }
 
-type Digest = [u8; 32];
-
-fn digest(stream: Stream, of: &[u8]) -> Digest {
-    *blake3::hash(stream.bytes(of)).as_bytes()
-}
-
 /// Gives `sink` what a stream stands for.
 fn unfold(inflater: &mut Inflater, stream: Stream, of: &[u8], sink: &mut dyn FnMut(&[u8])) {
     let whole = inflater.whole(Wrapper::None, stream.bytes(of), &mut |bytes| {
         sink(bytes);
         true
     });
-    debug_assert!(whole.is_some(), "a stream that was found inflates");
+    debug_assert!(whole.is_ok(), "a stream that was found inflates");
 }
 
 /// Bytes between each stream and the one before.

@@ -5,6 +5,8 @@
 //! document (PDF), or behind a program that unpacks itself. So there is no list of members to overlap, no length to lie, and a member that is
 //! encrypted, stored or cut short is no stream.
 
+use std::collections::HashSet;
+
 use super::inflate::{Inflater, Wrapper};
 use super::{PLAIN_BYTES_MAX, STREAMS_MAX};
 use crate::parallel::both;
@@ -13,8 +15,10 @@ use crate::parallel::both;
 const PACKED_BYTES_MIN: usize = 48;
 /// Part of a content that the streams of an archive have at least.
 const ARCHIVE_SHARE: usize = 16;
-/// Plain bytes for nothing after which no more is tried.
+/// Bytes gone through for nothing, packed and plain, after which no more is tried.
 const WASTED_BYTES_MAX: usize = 256 << 20;
+/// What trying a header costs, beside.
+const TRY_BYTES: usize = 256;
 /// Bytes of a zip member's header before its name.
 pub(super) const ZIP_HEADER_BYTES: usize = 30;
 /// Bytes of a cabinet's block before its content: a checksum, the length packed and the length plain. MSZIP begins with two letters.
@@ -45,9 +49,16 @@ impl Stream {
     pub(super) fn bytes(self, of: &[u8]) -> &[u8] {
         &of[self.start..self.start + self.packed]
     }
+
+    pub(super) fn digest(self, of: &[u8]) -> StreamDigest {
+        *blake3::hash(self.bytes(of)).as_bytes()
+    }
 }
 
-/// The streams of a base and a target; those of a base are of no use where the target has none.
+/// What tells whether two streams are the same.
+pub(super) type StreamDigest = [u8; 32];
+
+/// The streams of a base and a target; of no use where the target has none that the base has not.
 #[derive(Debug, Default)]
 pub(in crate::delta) struct Streams {
     pub(super) bases: Vec<Stream>,
@@ -58,7 +69,11 @@ impl Streams {
     /// Finds them.
     pub(in crate::delta) fn of(base: &[u8], target: &[u8]) -> Self {
         let (bases, targets) = both(base.len().min(target.len()), || streams(base), || streams(target));
-        if targets.is_empty() { Self::default() } else { Self { bases, targets } }
+        let known: HashSet<StreamDigest> = bases.iter().map(|stream| stream.digest(base)).collect();
+        if targets.iter().all(|stream| known.contains(&stream.digest(target))) {
+            return Self::default();
+        }
+        Self { bases, targets }
     }
 
     /// Says whether there is none that could be seen through.
@@ -76,7 +91,7 @@ impl Streams {
 pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
     let mut found = Vec::new();
     let mut inflater = Inflater::new();
-    let (mut at, mut plain_left, mut waste_left) = (0, PLAIN_BYTES_MAX, WASTED_BYTES_MAX);
+    let (mut at, mut plain_left, mut waste) = (0, PLAIN_BYTES_MAX, 0);
     while let Some(header) = next_header(content, at) {
         at = header + 1;
         let Some(behind) = stream_behind(content, header) else { continue };
@@ -87,18 +102,21 @@ pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
             plain += bytes.len();
             plain <= most
         });
-        if let Some((packed, plain)) = whole.filter(|whole| behind.lens.is_none_or(|lens| lens == *whole)) {
-            let (before, after) = behind.wrapper.lens();
-            let (start, packed) = (start + before, packed - before - after);
-            if packed >= PACKED_BYTES_MIN {
-                found.push(Stream { start, packed, plain });
-                plain_left -= plain;
+        match whole {
+            Ok((packed, plain)) if behind.lens.is_none_or(|lens| lens == (packed, plain)) => {
+                let (before, after) = behind.wrapper.lens();
+                let (start, packed) = (start + before, packed - before - after);
+                if packed >= PACKED_BYTES_MIN {
+                    found.push(Stream { start, packed, plain });
+                    plain_left -= plain;
+                }
+                at = start + packed;
             }
-            at = start + packed;
-        } else if plain > waste_left {
+            Ok((packed, plain)) => waste += TRY_BYTES + packed + plain,
+            Err(wasted) => waste += TRY_BYTES + wasted,
+        }
+        if waste > WASTED_BYTES_MAX {
             break;
-        } else {
-            waste_left -= plain;
         }
         if found.len() == STREAMS_MAX {
             break;

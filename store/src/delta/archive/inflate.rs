@@ -65,25 +65,27 @@ impl Inflater {
     }
 
     /// Inflates the stream at the front of `input`, gives its plain bytes to `sink`, and returns how many bytes it has, packed (with its wrapper) and
-    /// plain; `None` if there is no whole stream or `sink` has had enough (says `false`).
+    /// plain.
+    ///
+    /// # Errors
+    /// How many bytes were gone through, packed and plain together, if there is no whole stream or `sink` has had enough (says `false`).
     pub(super) fn whole(
         &mut self,
         wrapper: Wrapper,
         input: &[u8],
         sink: &mut dyn FnMut(&[u8]) -> bool,
-    ) -> Option<(usize, usize)> {
+    ) -> Result<(usize, usize), usize> {
         self.reset(wrapper);
-        let (mut packed, mut plain) = (0, 0);
-        loop {
-            let step = self.step(&input[packed..])?;
+        let mut packed = 0;
+        while let Some(step) = self.step(&input[packed..]) {
             packed += step.taken;
-            plain += step.plain.len();
             if !sink(step.plain) {
-                return None;
+                break;
             }
             if step.ended {
-                return Some((packed, plain));
+                return Ok((packed, self.state.total_out() as usize));
             }
         }
+        Err((self.state.total_in() + self.state.total_out()) as usize)
     }
 }

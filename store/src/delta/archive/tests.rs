@@ -326,6 +326,13 @@ fn a_stream_that_inflates_without_end_costs_little() {
     assert!(plain <= super::PLAIN_BYTES_MAX, "{plain}");
 }
 
+/// Each stored block holds a header, whose stream is all that follows and lacks its end.
+#[test]
+fn headers_that_lead_nowhere_cost_little() {
+    let content = [0, 2, 0, 0xfd, 0xff, 0x78, 0x9c].repeat(300_000);
+    assert_eq!(streams(&content), []);
+}
+
 #[test]
 fn a_patch_for_another_base_or_cut_short_is_refused() {
     let (old, new) = (fixture("python.zip.old"), fixture("python.zip.new"));
