@@ -27,6 +27,8 @@ use plain::Plain;
 
 /// Plain bytes behind a place that are known before it is decided on, but at the end.
 const AHEAD_BYTES: usize = 262;
+/// Bytes of the longest strings that are remembered.
+const LONG_BYTES_MAX: usize = 12;
 /// Farthest match.
 const BACK_MAX: usize = 32_768 - AHEAD_BYTES;
 /// Bytes whose strings are remembered.

@@ -4,7 +4,7 @@ use super::block::Symbol;
 use super::plain::Plain;
 use super::strings::Strings;
 use super::tables::MATCH_MIN;
-use super::{AHEAD_BYTES, BACK_MAX, Effort, Style};
+use super::{AHEAD_BYTES, BACK_MAX, Effort, LONG_BYTES_MAX, Style};
 
 /// Farther matches of three bytes are not worth it to a lazy parser.
 const SHORT_BACK_MAX: usize = 4096;
@@ -28,7 +28,7 @@ impl Parser {
         Self {
             effort: Effort::of(style.level),
             lazy: style.is_lazy(),
-            strings: Strings::new(style.family, style.memory),
+            strings: Strings::new(style.family, style.memory, Effort::of(style.level).chain),
             at: 0,
             found: (MATCH_MIN - 1, 0),
             waiting: false,
@@ -51,7 +51,8 @@ impl Parser {
     pub(super) fn run(&mut self, plain: &Plain, until: usize, to_end: bool, out: &mut Vec<Symbol>) {
         while self.at < until {
             let ahead = plain.end() - self.at;
-            if ahead == 0 || (ahead < AHEAD_BYTES && !to_end) {
+            // All strings of a match are remembered whole.
+            if ahead == 0 || (ahead < AHEAD_BYTES + LONG_BYTES_MAX && !to_end) {
                 break;
             }
             if self.lazy { self.decide_lazily(plain, ahead, out) } else { self.decide(plain, ahead, out) }

@@ -99,9 +99,10 @@ struct Present {
 impl Replay {
     pub(in super::super) fn new(habit: Habit) -> Self {
         let (family, sparse) = Habit::STRINGS[habit.strings];
+        let chain = Habit::CHAINS[habit.chain];
         Self {
-            effort: Effort { good: usize::MAX, lazy: 0, nice: MATCH_MAX, chain: Habit::CHAINS[habit.chain] },
-            strings: Strings::new(family, 8),
+            effort: Effort { good: usize::MAX, lazy: 0, nice: MATCH_MAX, chain },
+            strings: Strings::new(family, 8, chain),
             sparse,
             plain: Plain::default(),
             at: 0,

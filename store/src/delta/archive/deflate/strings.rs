@@ -2,10 +2,14 @@
 
 use super::plain::Plain;
 use super::tables::{MATCH_MAX, MATCH_MIN};
-use super::{BACK_MAX, Effort, Family, WINDOW_BYTES};
+use super::{BACK_MAX, Effort, Family, LONG_BYTES_MAX, WINDOW_BYTES};
 
-/// Bits of the hash of four bytes.
-const FOURS_BITS: u32 = 15;
+/// Bits of the hashes of strings of which zlib knows nothing.
+const HASH_BITS: u32 = 15;
+/// Bytes of long strings: two kinds. A third, of 18, or another length of either costs more to keep than it spares.
+const LONGS: [usize; 2] = [6, LONG_BYTES_MAX];
+/// Places from which on it is worth keeping long strings: a level that looks at fewer takes a twentieth longer with them.
+const LONGS_CHAIN_MIN: usize = 256;
 /// Looks after which it is asked whether zlib would have come this far; a place that is not of the same string cannot tell.
 const RANK_LOOKS: u64 = 32;
 /// Bytes that are compared for the work of one look.
@@ -40,8 +44,8 @@ impl Chains {
 /// Where the strings of the last bytes are.
 ///
 /// zlib looks through the chain of three bytes, up to so many places. Most of them have no more than those three in common, so here places whose
-/// four bytes are the same have chains of their own, and each place knows how many came before it in its chain of three: the same places are
-/// found as if all had been looked at.
+/// four bytes are the same have chains of their own, and where many are looked at, those whose next 6 or 12 are, for whoever has a match nearly that
+/// long; and each place knows how many came before it in its chain of three: the same places are found as if all had been looked at.
 #[derive(Debug)]
 pub(super) struct Strings {
     family: Family,
@@ -49,35 +53,40 @@ pub(super) struct Strings {
     threes: Chains,
     /// None where zlib's own chain is one of four bytes.
     fours: Option<Chains>,
-    /// How many places came before in the chain of three bytes; only differences count.
+    /// Of [`LONGS`], where many places are looked at.
+    longs: Option<[Chains; LONGS.len()]>,
+    /// How many places came before in zlib's own chain; only differences count.
     ranks: Vec<u16>,
     /// Work so far.
     pub(super) looks: u64,
 }
 
 impl Strings {
-    pub(super) fn new(family: Family, memory: u8) -> Self {
+    /// None yet; `chain` places are looked at for one.
+    pub(super) fn new(family: Family, memory: u8, chain: usize) -> Self {
         let hash_bits = match family {
             Family::Zlib => u32::from(memory) + 7,
             Family::Chromium => (u32::from(memory) + 7).max(15),
             Family::Gzip => 15,
         };
-        let fours = (family != Family::Chromium).then(|| Chains::new(FOURS_BITS));
-        Self { family, hash_bits, threes: Chains::new(hash_bits), fours, ranks: vec![0; WINDOW_BYTES], looks: 0 }
+        let fours = (family != Family::Chromium).then(|| Chains::new(HASH_BITS));
+        let longs = (chain >= LONGS_CHAIN_MIN).then(|| LONGS.map(|_| Chains::new(HASH_BITS)));
+        Self { family, hash_bits, threes: Chains::new(hash_bits), fours, longs, ranks: vec![0; WINDOW_BYTES], looks: 0 }
     }
 
     /// Forgets all places and remembers those of the window before `at`.
     pub(super) fn restart(&mut self, plain: &Plain, at: usize) {
         self.threes.heads.fill(0);
-        if let Some(fours) = &mut self.fours {
-            fours.heads.fill(0);
+        for chains in self.fours.iter_mut().chain(self.longs.iter_mut().flatten()) {
+            chains.heads.fill(0);
         }
         for place in at.saturating_sub(WINDOW_BYTES)..at {
             self.insert(plain, place);
         }
     }
 
-    /// Remembers the string at `at`, of three bytes at least, and returns the newest place with the same hash.
+    /// Remembers the string at `at`, of three bytes at least, and returns the newest place with the same hash. Behind it as many bytes must be known
+    /// as the content has, or [`LONG_BYTES_MAX`].
     pub(super) fn insert(&mut self, plain: &Plain, at: usize) -> usize {
         let bytes = plain.from(at);
         let (first, second, third) = (u32::from(bytes[0]), u32::from(bytes[1]), u32::from(bytes[2]));
@@ -91,10 +100,15 @@ impl Strings {
             Family::Chromium => value.wrapping_mul(66_521).wrapping_add(66_521) >> 16,
         };
         let newest = self.threes.insert((hash & ((1 << self.hash_bits) - 1)) as usize, at);
-        if let Some(fours) = &mut self.fours {
-            self.ranks[at % WINDOW_BYTES] = self.ranks[newest % WINDOW_BYTES].wrapping_add(1);
-            if fourth.is_some() {
-                fours.insert(four_of(value), at);
+        self.ranks[at % WINDOW_BYTES] = self.ranks[newest % WINDOW_BYTES].wrapping_add(1);
+        if let Some(fours) = self.fours.as_mut().filter(|_| fourth.is_some()) {
+            fours.insert(four_of(value), at);
+        }
+        if let Some(longs) = &mut self.longs {
+            for (longs, len) in longs.iter_mut().zip(LONGS) {
+                if bytes.len() >= len {
+                    longs.insert(long_of(bytes, len), at);
+                }
             }
         }
         newest
@@ -149,35 +163,55 @@ impl Strings {
         let mut last = Last::of(here, best.0.max(MATCH_MIN));
         let newest = self.ranks[at % WINDOW_BYTES];
         let mut looks = 0_u64;
-        let (chains, mut left) = match &self.fours {
-            Some(fours) => (fours, usize::MAX),
-            None => (&self.threes, chain),
+        // zlib's own chain is as long as it may be; of another's place it is asked how far it would have been there.
+        let (mut chains, mut left) = match (self.longs(best.0 + 1), &self.fours) {
+            (Some(others), _) | (None, Some(others)) => (others, usize::MAX),
+            (None, None) => (&self.threes, chain),
         };
         // The place itself is the newest of its chain.
         let mut place = chains.older(at);
-        // The head may lie one byte farther than the others.
-        while left > 0 && (place > limit || (place == head && place > 0)) {
-            left -= 1;
-            looks += 1;
-            let there = &plain.from(place)[..here.len()];
-            let promising = last.is_in(there);
-            if (promising || looks.is_multiple_of(RANK_LOOKS)) && there.first_chunk::<4>() == here.first_chunk::<4>() {
-                if left > chain && usize::from(newest.wrapping_sub(self.ranks[place % WINDOW_BYTES])) > chain {
-                    break;
-                }
-                let len = if promising { common(there, here) } else { 0 };
-                looks += len as u64 / LOOK_BYTES;
-                if len > best.0 {
-                    *best = (len, place);
-                    if len >= nice || len == here.len() {
+        'chain: loop {
+            // With a length that is known.
+            let older: &[u32; WINDOW_BYTES] = chains.older.first_chunk().expect("a place has one before");
+            // The head may lie one byte farther than the others.
+            while left > 0 && (place > limit || (place == head && place > 0)) {
+                left -= 1;
+                looks += 1;
+                let there = &plain.from(place)[..here.len()];
+                let promising = last.is_in(there);
+                if (promising || looks.is_multiple_of(RANK_LOOKS)) && there.first_chunk::<4>() == here.first_chunk::<4>() {
+                    if left > chain && usize::from(newest.wrapping_sub(self.ranks[place % WINDOW_BYTES])) > chain {
                         break;
                     }
-                    last = Last::of(here, len);
+                    let len = if promising { common(there, here) } else { 0 };
+                    looks += len as u64 / LOOK_BYTES;
+                    if len > best.0 {
+                        *best = (len, place);
+                        if len >= nice || len == here.len() {
+                            break;
+                        }
+                        last = Last::of(here, len);
+                        if let Some(longs) = self.longs(len)
+                            && !std::ptr::eq(longs, chains)
+                        {
+                            (chains, left) = (longs, usize::MAX);
+                            place = chains.older(place);
+                            continue 'chain;
+                        }
+                    }
                 }
+                place = older[place % WINDOW_BYTES] as usize;
             }
-            place = chains.older(place);
+            break;
         }
         self.looks += looks;
+    }
+
+    /// The chains of the longest strings of at most `len` bytes, if there are any.
+    #[inline]
+    fn longs(&self, len: usize) -> Option<&Chains> {
+        let [shorter, longer] = self.longs.as_ref().filter(|_| len >= LONGS[0])?;
+        Some(if len < LONGS[1] { shorter } else { longer })
     }
 
     /// Finds the newest place from `first` on with the same three bytes.
@@ -204,7 +238,19 @@ impl Strings {
 }
 
 fn four_of(value: u32) -> usize {
-    (value.wrapping_mul(0x9e37_79b1) >> (32 - FOURS_BITS)) as usize
+    (value.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize
+}
+
+/// The hash of the first `len` bytes, six at least.
+#[inline]
+fn long_of(bytes: &[u8], len: usize) -> usize {
+    const SIX_BYTES: u64 = (1 << 48) - 1;
+    let six = |from: usize| match bytes[from..].first_chunk() {
+        Some(eight) => u64::from_le_bytes(*eight) & SIX_BYTES,
+        None => bytes[from..from + 6].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)),
+    };
+    let value = six(0).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ six(len - 6);
+    (value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - HASH_BITS)) as usize
 }
 
 /// The last bytes that a match longer than the best has in common with what is here: mostly they tell in one look that there is none.
