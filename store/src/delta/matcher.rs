@@ -78,7 +78,7 @@ impl Matcher {
         let mut before = None;
         for at in 0..(base.len() + 1).saturating_sub(KEY_BYTES) {
             let key = key(base, at);
-            chosen[count] = (matcher.head(key), matcher.tag(key) | (at as u32 + 1));
+            chosen[count] = (key, at as u32 + 1);
             // A run of one byte would take all places with what is all alike.
             count += usize::from(matcher.is_indexed(key) && before != Some(key));
             before = Some(key);
@@ -96,8 +96,9 @@ impl Matcher {
         (size_of::<u128>() as u64) << size(len).0
     }
 
-    fn remember(&mut self, chosen: &[(usize, u32)]) {
-        for &(head, place) in chosen {
+    fn remember(&mut self, chosen: &[(u64, u32)]) {
+        for &(key, place) in chosen {
+            let (head, place) = (self.head(key), self.tag(key) | place);
             let places = &mut self.places[head];
             *places = *places << u32::BITS | u128::from(place);
         }

@@ -102,7 +102,7 @@ impl Replay {
         let chain = Habit::CHAINS[habit.chain];
         Self {
             effort: Effort { good: usize::MAX, lazy: 0, nice: MATCH_MAX, chain },
-            strings: Strings::new(family, 8, chain),
+            strings: Strings::new(family, 8, if sparse { 0 } else { chain }),
             sparse,
             plain: Plain::default(),
             at: 0,

@@ -8,8 +8,10 @@ use super::{BACK_MAX, Effort, Family, LONG_BYTES_MAX, WINDOW_BYTES};
 const HASH_BITS: u32 = 15;
 /// Bytes of long strings: two kinds. A third, of 18, or another length of either costs more to keep than it spares.
 const LONGS: [usize; 2] = [6, LONG_BYTES_MAX];
-/// Places from which on it is worth keeping long strings: a level that looks at fewer takes a twentieth longer with them.
+/// Places that are looked at from which on it is worth keeping long strings: a level that looks at fewer takes a twentieth longer with them.
 const LONGS_CHAIN_MIN: usize = 256;
+/// Bytes of the content from which on they are kept: of short streams there may be thousands.
+const LONGS_FROM: usize = 64 << 10;
 /// Looks after which it is asked whether zlib would have come this far; a place that is not of the same string cannot tell.
 const RANK_LOOKS: u64 = 32;
 /// Bytes that are compared for the work of one look.
@@ -53,16 +55,18 @@ pub(super) struct Strings {
     threes: Chains,
     /// None where zlib's own chain is one of four bytes.
     fours: Option<Chains>,
-    /// Of [`LONGS`], where many places are looked at.
+    /// Of [`LONGS`], where they are wanted, once they are worth it.
     longs: Option<[Chains; LONGS.len()]>,
-    /// How many places came before in zlib's own chain; only differences count.
+    wants_longs: bool,
+    /// How many places came before in zlib's own chain, where other chains are gone along; only differences count.
     ranks: Vec<u16>,
+    is_ranked: bool,
     /// Work so far.
     pub(super) looks: u64,
 }
 
 impl Strings {
-    /// None yet; `chain` places are looked at for one.
+    /// None yet; `chain` places are looked at for one, 0 if not all will be inserted.
     pub(super) fn new(family: Family, memory: u8, chain: usize) -> Self {
         let hash_bits = match family {
             Family::Zlib => u32::from(memory) + 7,
@@ -70,19 +74,32 @@ impl Strings {
             Family::Gzip => 15,
         };
         let fours = (family != Family::Chromium).then(|| Chains::new(HASH_BITS));
-        let longs = (chain >= LONGS_CHAIN_MIN).then(|| LONGS.map(|_| Chains::new(HASH_BITS)));
-        Self { family, hash_bits, threes: Chains::new(hash_bits), fours, longs, ranks: vec![0; WINDOW_BYTES], looks: 0 }
+        let wants_longs = chain >= LONGS_CHAIN_MIN;
+        Self {
+            family,
+            hash_bits,
+            is_ranked: fours.is_some() || wants_longs,
+            threes: Chains::new(hash_bits),
+            fours,
+            longs: None,
+            wants_longs,
+            ranks: vec![0; WINDOW_BYTES],
+            looks: 0,
+        }
     }
 
     /// Forgets all places and remembers those of the window before `at`.
     pub(super) fn restart(&mut self, plain: &Plain, at: usize) {
         self.threes.heads.fill(0);
-        for chains in self.fours.iter_mut().chain(self.longs.iter_mut().flatten()) {
-            chains.heads.fill(0);
+        if let Some(fours) = &mut self.fours {
+            fours.heads.fill(0);
         }
+        self.longs = None;
+        let wants_longs = std::mem::take(&mut self.wants_longs);
         for place in at.saturating_sub(WINDOW_BYTES)..at {
             self.insert(plain, place);
         }
+        self.wants_longs = wants_longs;
     }
 
     /// Remembers the string at `at`, of three bytes at least, and returns the newest place with the same hash. Behind it as many bytes must be known
@@ -100,18 +117,31 @@ impl Strings {
             Family::Chromium => value.wrapping_mul(66_521).wrapping_add(66_521) >> 16,
         };
         let newest = self.threes.insert((hash & ((1 << self.hash_bits) - 1)) as usize, at);
-        self.ranks[at % WINDOW_BYTES] = self.ranks[newest % WINDOW_BYTES].wrapping_add(1);
+        if self.is_ranked {
+            self.ranks[at % WINDOW_BYTES] = self.ranks[newest % WINDOW_BYTES].wrapping_add(1);
+        }
         if let Some(fours) = self.fours.as_mut().filter(|_| fourth.is_some()) {
             fours.insert(four_of(value), at);
         }
-        if let Some(longs) = &mut self.longs {
+        if self.wants_longs && at >= LONGS_FROM {
+            self.insert_long(plain, at);
+        }
+        newest
+    }
+
+    /// Remembers the long strings at `at`, and before the first those of the window. Apart, so that whoever wants none is not held up.
+    #[inline(never)]
+    fn insert_long(&mut self, plain: &Plain, at: usize) {
+        let from = if self.longs.is_some() { at } else { at - WINDOW_BYTES };
+        let longs = self.longs.get_or_insert_with(|| LONGS.map(|_| Chains::new(HASH_BITS)));
+        for place in from..=at {
+            let bytes = plain.from(place);
             for (longs, len) in longs.iter_mut().zip(LONGS) {
                 if bytes.len() >= len {
-                    longs.insert(long_of(bytes, len), at);
+                    longs.insert(long_of(bytes, len), place);
                 }
             }
         }
-        newest
     }
 
     /// The newest place with the same hash as `at`, which is the newest that was inserted or the one before it.
@@ -142,7 +172,11 @@ impl Strings {
         let chain = if than >= effort.good { effort.chain >> 2 } else { effort.chain };
         let mut best = (than, 0);
         if here.len() > MATCH_MIN {
-            self.longest_of_fours(plain, (at, head), (limit, chain), (here, nice), &mut best);
+            if self.longs.is_some() {
+                self.longest_of_fours::<true>(plain, (at, head), (limit, chain), (here, nice), &mut best);
+            } else {
+                self.longest_of_fours::<false>(plain, (at, head), (limit, chain), (here, nice), &mut best);
+            }
         }
         if best.1 == 0 && than < MATCH_MIN {
             let first = at.saturating_sub(short_back_max).max(1);
@@ -152,7 +186,8 @@ impl Strings {
         (best.0.min(ahead), best.1)
     }
 
-    fn longest_of_fours(
+    /// Finds a match of four bytes and more; along [`LONGS`] too if there are any.
+    fn longest_of_fours<const LONG: bool>(
         &mut self,
         plain: &Plain,
         (at, head): (usize, usize),
@@ -164,7 +199,7 @@ impl Strings {
         let newest = self.ranks[at % WINDOW_BYTES];
         let mut looks = 0_u64;
         // zlib's own chain is as long as it may be; of another's place it is asked how far it would have been there.
-        let (mut chains, mut left) = match (self.longs(best.0 + 1), &self.fours) {
+        let (mut chains, mut left) = match (if LONG { self.longs(best.0 + 1) } else { None }, &self.fours) {
             (Some(others), _) | (None, Some(others)) => (others, usize::MAX),
             (None, None) => (&self.threes, chain),
         };
@@ -191,7 +226,8 @@ impl Strings {
                             break;
                         }
                         last = Last::of(here, len);
-                        if let Some(longs) = self.longs(len)
+                        if LONG
+                            && let Some(longs) = self.longs(len)
                             && !std::ptr::eq(longs, chains)
                         {
                             (chains, left) = (longs, usize::MAX);
