@@ -11,7 +11,7 @@ use crate::common::wire::Wire;
 use crate::common::{Dice, holds, until};
 
 /// What the agent believes its link to carry, bytes a second: that much of a package is there sooner than it is compressed again.
-const BELIEVED: &str = "12500000";
+const BELIEVED: &str = "30000000";
 /// What the link carries: so slow that the patch makes its part however busy the machine is.
 const PACE: u64 = 1 << 20;
 

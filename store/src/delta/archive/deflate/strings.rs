@@ -207,7 +207,7 @@ impl Strings {
         let mut place = chains.older(at);
         'chain: loop {
             // With a length that is known.
-            let older: &[u32; WINDOW_BYTES] = chains.older.first_chunk().expect("a place has one before");
+            let older: &[u32; WINDOW_BYTES] = chains.older.first_chunk().expect("one for each place of a window");
             // The head may lie one byte farther than the others.
             while left > 0 && (place > limit || (place == head && place > 0)) {
                 left -= 1;
