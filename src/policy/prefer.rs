@@ -27,8 +27,8 @@ const MADE_BYTES_PER_SEC: u64 = 100_000_000;
 /// Decisions that a core decodes in a second: measured 30 to 80 million on packages of scripts and of native programs, the
 /// least where two patches are applied at once.
 const DECISIONS_PER_SEC: u64 = 30_000_000;
-/// What a core compresses again in a second, plain bytes of archives: measured 27 million on a package of scripts (91 million bytes), 30 million on one of
-/// programs (170 million, each at level 9), 39 million on a wheel (70 million, level 6), by two threads at once.
+/// What a core compresses again in a second, plain bytes of archives: measured, with all else that applying them takes, 27 million on a package of scripts
+/// (91 million bytes, level 9) by two threads at once; by one 28 million on one of programs (170 million, level 9) and 39 million on a wheel (70 million, level 6).
 const FOLD_BYTES_PER_SEC: u64 = 26_000_000;
 
 /// A patch makes a part of what records bring only if that ends within so many thousandths of what records alone take: it costs the processors much.

@@ -9,7 +9,7 @@ use std::io::{Cursor, Read as _, Write as _};
 use lzma_rust2::{EncodeMode, Lzma2Options, Lzma2Reader, Lzma2Writer, LzmaOptions, MfType};
 
 use super::format::{WINDOW_BYTES, damaged};
-use super::matcher::{SAMPLE_SHIFT, hash};
+use super::matcher::is_one_of;
 use crate::error::{Error, Result};
 
 /// Literal bytes behind that a match may draw from: what the reader holds of them.
@@ -35,7 +35,7 @@ const SAMPLE_BYTES: usize = 4 << 10;
 /// Noise comes out at more than so many hundredths of its length.
 const NOISE_PERCENT: usize = 97;
 /// One of so many strings of eight bytes is asked whether it has come before: where many have, it is no noise, whatever the samples say.
-const REPEATS_SAMPLE: u64 = 64;
+const REPEATS_SAMPLE: usize = 64;
 /// Most bytes of an uncompressed chunk of LZMA2, and what begins one that forgets all before it, or does not.
 const BARE_CHUNK_BYTES_MAX: usize = 64 << 10;
 const BARE_FIRST: u8 = 1;
@@ -133,11 +133,8 @@ fn is_noise(bare: &[u8]) -> Result<bool> {
         }
     }
     let (mut seen, mut again) = (HashSet::new(), 0);
-    for string in bare.array_windows::<8>() {
-        let hash = hash(u64::from_le_bytes(*string));
-        if hash >> SAMPLE_SHIFT & (REPEATS_SAMPLE - 1) == 1 && !seen.insert(hash) {
-            again += 1;
-        }
+    for string in bare.array_windows().map(|string| u64::from_le_bytes(*string)) {
+        again += usize::from(is_one_of(string, REPEATS_SAMPLE) && !seen.insert(string));
     }
     Ok(again * 100 <= seen.len() * (100 - NOISE_PERCENT))
 }

@@ -7,7 +7,7 @@ pub(super) const KEY_BYTES: usize = 8;
 /// the target looked for, or smaller by as much, and mostly built in 0.8 to 0.9 of the time.
 const SAMPLE: usize = 4;
 /// Bits of a hash by which it is chosen: below those that tell where it is kept, and not the lowest, which only the first bytes decide.
-pub(super) const SAMPLE_SHIFT: u32 = 36;
+const SAMPLE_SHIFT: u32 = 36;
 /// Most bits of the count of strings with places: an index of 256 MiB, so that building keeps within 512 MiB. Of bases over 256 MiB one of eight,
 /// sixteen … strings is indexed.
 const HEAD_BITS_MAX: u32 = 24;
@@ -34,6 +34,7 @@ struct Look {
 /// What was looked up ahead of one target.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
+    /// One more, which is overwritten until it counts.
     all: [Look; AHEAD + 1],
     len: usize,
     next: usize,
@@ -60,7 +61,8 @@ pub(super) struct Matcher {
     /// Four numbers of 32 bits, the newest lowest: each a place plus one, and above its bits as much of the string's tag as there is room for; zero is
     /// none. Where much is new, tags spare the look at most places of other strings, each of which waits for memory.
     places: Vec<u128>,
-    place_bits: u32,
+    /// The bits of a number that are tag.
+    tag_mask: u32,
     shift: u32,
     sample: usize,
 }
@@ -70,8 +72,9 @@ impl Matcher {
     pub(super) fn new(base: &[u8]) -> Self {
         let base = &base[..base.len().min(u32::MAX as usize)];
         let (bits, sample) = size(base.len());
-        let place_bits = (base.len() as u64).checked_ilog2().unwrap_or(0) + 1;
-        let mut matcher = Self { places: vec![0; 1 << bits], place_bits, shift: 64 - bits, sample };
+        let place_bits = base.len().checked_ilog2().unwrap_or(0) + 1;
+        let tag_mask = u32::MAX.checked_shl(place_bits).unwrap_or(0);
+        let mut matcher = Self { places: vec![0; 1 << bits], tag_mask, shift: 64 - bits, sample };
         // Strings are chosen first and remembered then, so that the memory of many is waited for at once.
         let mut chosen = [(0, 0); BATCH];
         let mut count = 0;
@@ -114,19 +117,13 @@ impl Matcher {
     #[inline]
     fn tag(&self, key: u64) -> u32 {
         // Not from the bits of its hash that choose it and tell where it is kept: they are the same for all that are there.
-        let all = (hash(key.rotate_left(u32::BITS)) >> u32::BITS) as u32;
-        all & self.tag_mask()
-    }
-
-    #[inline]
-    fn tag_mask(&self) -> u32 {
-        !(((1_u64 << self.place_bits) - 1) as u32)
+        (hash(key.rotate_left(u32::BITS)) >> u32::BITS) as u32 & self.tag_mask
     }
 
     /// The places of the string `key`, and few of others, among `all` that are kept where it would be; without tags.
     #[inline]
     fn own(&self, all: u128, key: u64) -> u128 {
-        let (tag, mask) = (self.tag(key), self.tag_mask());
+        let (tag, mask) = (self.tag(key), self.tag_mask);
         (0..4).rev().fold(0, |found, number| {
             let place = (all >> (number * u32::BITS)) as u32;
             if place & mask == tag && place != 0 { found << u32::BITS | u128::from(place & !mask) } else { found }
@@ -136,7 +133,7 @@ impl Matcher {
     /// Says whether a string is among those that are indexed.
     #[inline]
     fn is_indexed(&self, key: u64) -> bool {
-        hash(key) >> SAMPLE_SHIFT & (self.sample as u64 - 1) == 0
+        is_one_of(key, self.sample)
     }
 
     /// Looks up what is indexed of `target` from `at` on.
@@ -212,10 +209,17 @@ fn size(len: usize) -> (u32, usize) {
 /// Says whether a string is one of those that are looked for: all that a base up to 256 MiB may have indexed.
 #[inline]
 pub(super) fn is_chosen(bytes: &[u8], at: usize) -> bool {
-    at + KEY_BYTES <= bytes.len() && hash(key(bytes, at)) >> SAMPLE_SHIFT & (SAMPLE as u64 - 1) == 0
+    at + KEY_BYTES <= bytes.len() && is_one_of(key(bytes, at), SAMPLE)
+}
+
+/// Says whether a string is the one of so many, a power of two, that is looked at; which, the string itself tells.
+#[inline]
+pub(super) fn is_one_of(key: u64, sample: usize) -> bool {
+    hash(key) >> SAMPLE_SHIFT & (sample as u64 - 1) == 0
 }
 
 /// Spreads a string of eight bytes.
+#[inline]
 pub(super) fn hash(key: u64) -> u64 {
     key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -95,13 +95,12 @@ impl Unfolding {
         if targets.is_empty() {
             return Ok(None);
         }
-        let wanted: HashSet<StreamDigest> = targets.iter().map(|stream| stream.digest(target)).collect();
+        let wanted: HashSet<StreamDigest> = targets.iter().map(|stream| stream.digest).collect();
         let mut known = HashMap::new();
         let mut kept_or_patched = Vec::with_capacity(bases.len());
         for (at, stream) in bases.into_iter().enumerate() {
-            let digest = stream.digest(base);
-            kept_or_patched.push((stream, !wanted.contains(&digest)));
-            known.entry(digest).or_insert(at);
+            kept_or_patched.push((stream, !wanted.contains(&stream.digest)));
+            known.entry(stream.digest).or_insert(at);
         }
         let Folded { targets, choices, replaying, view } = Folded::of(target, targets, &known, views)?;
         let Some(target_view) = view else { return Ok(None) };
@@ -163,7 +162,7 @@ impl Folded {
         let mut view = TargetView { target, at: 0, kept: Vec::new(), begun: None };
         for stream in streams {
             plain.clear();
-            let made = if let Some(at) = known.get(&stream.digest(target)) {
+            let made = if let Some(at) = known.get(&stream.digest) {
                 Some(Made::Kept(*at))
             } else {
                 plain.reserve_exact(stream.plain);

@@ -43,20 +43,17 @@ pub(super) struct Stream {
     pub(super) packed: usize,
     /// The length of what it stands for.
     pub(super) plain: usize,
+    /// Of its bytes: tells whether two streams are the same.
+    pub(super) digest: StreamDigest,
 }
+
+pub(super) type StreamDigest = [u8; 32];
 
 impl Stream {
     pub(super) fn bytes(self, of: &[u8]) -> &[u8] {
         &of[self.start..self.start + self.packed]
     }
-
-    pub(super) fn digest(self, of: &[u8]) -> StreamDigest {
-        *blake3::hash(self.bytes(of)).as_bytes()
-    }
 }
-
-/// What tells whether two streams are the same.
-pub(super) type StreamDigest = [u8; 32];
 
 /// The streams of a base and a target; of no use where the target has none that the base has not.
 #[derive(Debug, Default)]
@@ -69,11 +66,8 @@ impl Streams {
     /// Finds them.
     pub(in crate::delta) fn of(base: &[u8], target: &[u8]) -> Self {
         let (bases, targets) = both(base.len().min(target.len()), || streams(base), || streams(target));
-        let known: HashSet<StreamDigest> = bases.iter().map(|stream| stream.digest(base)).collect();
-        if targets.iter().all(|stream| known.contains(&stream.digest(target))) {
-            return Self::default();
-        }
-        Self { bases, targets }
+        let known: HashSet<StreamDigest> = bases.iter().map(|stream| stream.digest).collect();
+        if targets.iter().all(|stream| known.contains(&stream.digest)) { Self::default() } else { Self { bases, targets } }
     }
 
     /// Says whether there is none that could be seen through.
@@ -107,7 +101,8 @@ pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
                 let (before, after) = behind.wrapper.lens();
                 let (start, packed) = (start + before, packed - before - after);
                 if packed >= PACKED_BYTES_MIN {
-                    found.push(Stream { start, packed, plain });
+                    let digest = *blake3::hash(&content[start..start + packed]).as_bytes();
+                    found.push(Stream { start, packed, plain, digest });
                     plain_left -= plain;
                 }
                 at = start + packed;
@@ -115,10 +110,7 @@ pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
             Ok((packed, plain)) => waste += TRY_BYTES + packed + plain,
             Err(wasted) => waste += TRY_BYTES + wasted,
         }
-        if waste > WASTED_BYTES_MAX {
-            break;
-        }
-        if found.len() == STREAMS_MAX {
+        if waste > WASTED_BYTES_MAX || found.len() == STREAMS_MAX {
             break;
         }
     }

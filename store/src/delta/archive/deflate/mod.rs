@@ -25,7 +25,7 @@ use block::{Block, Symbol};
 use crew::Crew;
 use plain::Plain;
 
-/// Plain bytes behind a place that are known before it is decided on, but at the end.
+/// Plain bytes behind a place that zlib knows before it decides on it, but at the end.
 const AHEAD_BYTES: usize = 262;
 /// Bytes of the longest strings that are remembered.
 const LONG_BYTES_MAX: usize = 12;
