@@ -17,7 +17,7 @@ const URGENT_PERCENT: u8 = 90;
 
 impl Upkeep {
     pub(super) async fn collect_forever(self: &Arc<Self>, holder: &Arc<dyn Holder>, plane: &Arc<DataPlane>) {
-        loop {
+        while !self.stopping.load(Ordering::Relaxed) {
             let due = self.gc_due(clock::now());
             if due > clock::now() {
                 rest(due, &self.gc_wake).await;
@@ -35,7 +35,7 @@ impl Upkeep {
                 Ok(Err(problem)) => Err(problem),
                 Err(error) => Err(error.to_string()),
             };
-            if self.stopping.load(Ordering::Relaxed) {
+            if done.is_err() && self.stopping.load(Ordering::Relaxed) {
                 return;
             }
             let run = ended(started, done);

@@ -82,6 +82,8 @@ pub struct Upkeep {
     path: PathBuf,
     options: UpkeepOptions,
     memory: Mutex<Memory>,
+    /// Who changes the memory holds it until that is written: the file never goes back, and nobody is shown what a kill would undo.
+    noting: Mutex<()>,
     /// A version went away.
     asked: AtomicBool,
     /// Room is needed now: no grace, no pauses.
@@ -109,6 +111,7 @@ impl Upkeep {
             path,
             options,
             memory: Mutex::new(memory),
+            noting: Mutex::new(()),
             asked: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
             gc_wake: Notify::new(),
@@ -215,17 +218,16 @@ impl Upkeep {
         Pace { bytes_per_sec, due: Instant::now(), holder, urgent, stopping, holding_back }
     }
 
-    /// Keeps what was done; if that cannot be written it is done again after the next start.
+    /// Keeps what was done, and shows it once it is kept; if that cannot be written it is done again after the next start.
     fn note(&self, change: impl FnOnce(&mut Memory)) {
-        let memory = {
-            let mut memory = self.memory();
-            change(&mut memory);
-            memory.clone()
-        };
+        let _turn = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.memory().clone();
+        change(&mut memory);
         let text = serde_json::to_vec(&memory).expect("plain structs of texts and numbers always have a JSON form");
         if let Err(error) = fsx::write_durable(&self.path, &text) {
             tracing::warn!(%error, "cannot keep what upkeep has done");
         }
+        *self.memory() = memory;
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
