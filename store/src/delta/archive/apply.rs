@@ -10,7 +10,7 @@ use super::super::apply::apply_unverified;
 use super::super::base::ReadAt;
 use super::super::format::{BaseRef, Limits, WINDOW_BYTES, damaged};
 use super::folder::Folder;
-use super::lists::{read_bases, read_targets};
+use super::lists::{BaseList, read_targets};
 use super::unfolded::Base;
 use super::{CHOICES_BYTES_MAX, DEPTH_MAX, FIXED_BYTES, LISTS_BYTES_MAX, MAGIC};
 use crate::chunk::fields::{check_start, len_at, u64_at};
@@ -24,8 +24,8 @@ const PIECES_AHEAD: usize = WINDOW_BYTES / PIECE_BYTES;
 
 /// Applies a patch of one base, `base` with `base_len` bytes, whether it sees through deflate or not, and gives `sink` the target in order.
 ///
-/// A patch that does keeps what it inflates in a file that `scratch` opens (empty, read and write): at most 256 MiB. If it sees through
-/// archives in archives, that are two files. Needs at most 64 MiB of memory. What `sink` gets counts only once this returns well, and only if it has the digest that the caller expects.
+/// A patch that does keeps what it inflates in a file that `scratch` opens (empty, read and write): at most 256 MiB, and as much again in another if it has streams
+/// of LZMA2. If it sees through archives in archives, that are twice as many files. Needs at most 64 MiB of memory. What `sink` gets counts only once this returns well, and only if it has the digest that the caller expects.
 ///
 /// # Errors
 /// Damage, another base, limits, I/O, what `scratch` and `sink` return.
@@ -71,7 +71,7 @@ fn apply_nested(
     }
     let lists = lists(patch, len_at(&fixed, 28), len_at(&fixed, 32))?;
     let mut lists = lists.as_slice();
-    let unfolded = Base::inflate(&read_bases(&mut lists)?, base, base_len, scratch()?)?;
+    let unfolded = Base::inflate(&BaseList::read(&mut lists)?, base, base_len, scratch)?;
     let targets = read_targets(&mut lists, &unfolded.streams)?;
     if lists.len() > CHOICES_BYTES_MAX {
         let limit = format!("{CHOICES_BYTES_MAX} bytes");

@@ -6,10 +6,11 @@ use std::ops::Range;
 use super::super::covers::Base;
 use super::super::encode::encode_one;
 use super::super::view::Views;
-use super::find::{Stream, StreamDigest, Streams, zip_header_len};
+use super::find::{Coding, Stream, StreamDigest, Streams, zip_header_len};
 use super::guess::Guesser;
 use super::inflate::{Inflater, Wrapper};
-use super::lists::{BaseStream, Made, TargetStream, write_bases, write_targets};
+use super::lists::{BaseList, BaseStream, Listed, Made, TargetStream, write_targets};
+use super::lzma::{Chunks, Trail, TrailMaker, rarity};
 use super::record::Recorder;
 use super::{DEPTH_MAX, FIXED_BYTES, LISTS_BYTES_MAX, MAGIC};
 use crate::chunk::fields::put_start;
@@ -75,6 +76,8 @@ struct Unfolding {
     replaying: u64,
     /// What is patched: what lies between the streams of the base, then the plain content of those that are patched.
     base_view: ReadOnlyMap,
+    /// How rare the anchors of the bases' streams of LZMA2 are.
+    rarity: u8,
     /// The target without the streams that are kept, the others unfolded in their place.
     target_view: ReadOnlyMap,
 }
@@ -102,10 +105,10 @@ impl Unfolding {
             kept_or_patched.push((stream, !wanted.contains(&stream.digest)));
             known.entry(stream.digest).or_insert(at);
         }
-        let Folded { targets, choices, replaying, view } = Folded::of(target, targets, &known, views)?;
-        let Some(target_view) = view else { return Ok(None) };
-        let (base_view, bases) = (base_view(base, &kept_or_patched, views)?, kept_or_patched);
-        Ok(Some(Self { bases, targets, choices, replaying, base_view, target_view }))
+        let bases = kept_or_patched;
+        let BaseView { view: base_view, trail, rarity } = BaseView::of(base, &bases, views)?;
+        let Folded { targets, choices, replaying, view } = Folded::of(target, targets, &known, trail.as_ref(), views)?;
+        Ok(view.map(|target_view| Self { bases, targets, choices, replaying, base_view, rarity, target_view }))
     }
 
     fn encode(self, base: &[u8], target: &[u8], depth: usize, views: &Views, sink: PatchSink<'_>) -> Result<ApplyCost> {
@@ -147,7 +150,8 @@ impl Unfolding {
             end = stream.start + stream.packed;
             (stream.start as u64).wrapping_sub(expected as u64)
         });
-        let mut lists = write_bases(&off.zip(&bases).map(|(off, base)| (off, base.patched)).collect::<Vec<_>>());
+        let listed = |(off, &(stream, patched)): (u64, &(Stream, bool))| Listed { off, coding: stream.coding, patched };
+        let mut lists = BaseList { streams: off.zip(&self.bases).map(listed).collect(), rarity: self.rarity }.write();
         lists.extend(write_targets(&targets, &bases));
         lists.extend(&self.choices);
         lists
@@ -155,8 +159,15 @@ impl Unfolding {
 }
 
 impl Folded {
-    /// Finds out how `streams` of the target are made, but for those that cannot be; `known` are those of the base.
-    fn of(target: &[u8], streams: Vec<Stream>, known: &HashMap<StreamDigest, usize>, views: &Views) -> Result<Self> {
+    /// Finds out how `streams` of the target are made, but for those that cannot be; `known` are those of the base, and `trail` is what
+    /// compressors made of some.
+    fn of(
+        target: &[u8],
+        streams: Vec<Stream>,
+        known: &HashMap<StreamDigest, usize>,
+        trail: Option<&Trail>,
+        views: &Views,
+    ) -> Result<Self> {
         let (mut guesser, mut recorder, mut inflater) = (Guesser::default(), Recorder::default(), Inflater::new());
         let (mut targets, mut plain) = (Vec::with_capacity(streams.len()), Vec::new());
         let mut view = TargetView { target, at: 0, kept: Vec::new(), begun: None };
@@ -166,6 +177,15 @@ impl Folded {
                 Some(Made::Kept(*at))
             } else {
                 plain.reserve_exact(stream.plain);
+                if stream.coding == Coding::Lzma2 {
+                    let told = recorder.record_lzma2(stream.bytes(target), trail, &mut plain);
+                    if told {
+                        let made = Made::Lzma2 { plain: plain.len() as u64 };
+                        view.push(stream, Some(&plain), views)?;
+                        targets.push((stream, made));
+                    }
+                    continue;
+                }
                 unfold(&mut inflater, stream, target, &mut |bytes| plain.extend_from_slice(bytes));
                 let (packed, len) = (stream.bytes(target), plain.len() as u64);
                 let style = guesser.style_of(&plain, packed).map(|style| Made::Folded { plain: len, style });
@@ -218,28 +238,49 @@ impl TargetView<'_> {
     }
 }
 
-/// What lies between the streams of the base, then the plain content of those that are patched.
-fn base_view(base: &[u8], streams: &[(Stream, bool)], views: &Views) -> Result<ReadOnlyMap> {
-    let (mut view, mut inflater) = (views.begin()?, Inflater::new());
-    let mut at = 0;
-    for (stream, _) in streams {
-        view.push(&base[at..stream.start])?;
-        at = stream.start + stream.packed;
-    }
-    view.push(&base[at..])?;
-    for (stream, _) in streams.iter().filter(|(_, patched)| *patched) {
-        let mut written = Ok(());
-        unfold(&mut inflater, *stream, base, &mut |bytes| {
-            if written.is_ok() {
-                written = view.push(bytes);
-            }
-        });
-        written?;
-    }
-    view.finish()
+/// The base as it is patched.
+struct BaseView {
+    /// What lies between its streams, then the plain content of those that are patched.
+    view: ReadOnlyMap,
+    /// What compressors made of those of LZMA2, if there are any.
+    trail: Option<Trail>,
+    rarity: u8,
 }
 
-/// Gives `sink` what a stream stands for.
+impl BaseView {
+    fn of(base: &[u8], streams: &[(Stream, bool)], views: &Views) -> Result<Self> {
+        let (mut view, mut inflater) = (views.begin()?, Inflater::new());
+        let mut at = 0;
+        for (stream, _) in streams {
+            view.push(&base[at..stream.start])?;
+            at = stream.start + stream.packed;
+        }
+        view.push(&base[at..])?;
+        let patched = || streams.iter().filter(|(_, patched)| *patched).map(|(stream, _)| *stream);
+        let lzma2 = patched().filter(|stream| stream.coding == Coding::Lzma2).map(|stream| stream.plain).sum();
+        let rarity = rarity(lzma2);
+        let mut trail = if lzma2 > 0 { TrailMaker::new(views.open()?, rarity) } else { None };
+        for stream in patched() {
+            let mut taken = Ok(());
+            let (coding, bytes) = (stream.coding, stream.bytes(base));
+            let whole = match coding {
+                Coding::Deflate => inflater.whole(Wrapper::None, bytes, &mut |plain| {
+                    taken = view.push(plain);
+                    taken.is_ok()
+                }),
+                Coding::Lzma2 => Chunks::whole(bytes, &mut |chunk, plain| {
+                    taken = view.push(plain).and_then(|()| trail.iter_mut().try_for_each(|trail| trail.add(&chunk, plain)));
+                    taken.is_ok()
+                }),
+            };
+            taken?;
+            debug_assert!(whole.is_ok(), "a stream that was found inflates");
+        }
+        Ok(Self { view: view.finish()?, trail: trail.map(TrailMaker::finish).transpose()?, rarity })
+    }
+}
+
+/// Gives `sink` what a deflate stream stands for.
 fn unfold(inflater: &mut Inflater, stream: Stream, of: &[u8], sink: &mut dyn FnMut(&[u8])) {
     let whole = inflater.whole(Wrapper::None, stream.bytes(of), &mut |bytes| {
         sink(bytes);

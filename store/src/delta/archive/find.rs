@@ -1,13 +1,14 @@
-//! Where content has deflate streams.
+//! Where content has compressed streams: deflate, and LZMA2 in xz.
 //!
 //! Nothing that an archive says of itself is believed. Whatever looks like the header of a zip member, of a gzip or zlib stream or of a cabinet's
-//! block is tried, from the front on, and what inflates to its own end is a stream, wherever it lies: in a zip, gzip, deb, cabinet, picture (PNG),
-//! document (PDF), or behind a program that unpacks itself. So there is no list of members to overlap, no length to lie, and a member that is
+//! block or of an xz file is tried, from the front on, and what inflates to its own end is a stream, wherever it lies: in a zip, gzip, deb, cabinet, picture
+//! (PNG), document (PDF), or behind a program that unpacks itself. So there is no list of members to overlap, no length to lie, and a member that is
 //! encrypted, stored or cut short is no stream.
 
 use std::collections::HashSet;
 
 use super::inflate::{Inflater, Wrapper};
+use super::lzma::{CHECK_LENS, Chunks, XZ_MAGIC, block_header_len, stream_header_len};
 use super::{PLAIN_BYTES_MAX, STREAMS_MAX};
 use crate::parallel::both;
 
@@ -31,12 +32,22 @@ const ZLIB_LEVELS: [u8; 4] = [0x01, 0x5e, 0x9c, 0xda];
 const BLOCK_PLAIN_BYTES_MAX: usize = 32 << 10;
 /// Bytes that are looked at for a header at once.
 const BLOCK_BYTES: usize = 256;
+/// What the blocks of an xz file are as long as a multiple of.
+const XZ_ALIGN: usize = 4;
 /// Longest name or comment of a gzip stream, bytes.
 const GZIP_TEXT_BYTES_MAX: usize = 4096;
 
-/// A deflate stream.
+/// How a stream is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coding {
+    Deflate,
+    Lzma2,
+}
+
+/// A compressed stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stream {
+    pub(super) coding: Coding,
     /// Its first byte.
     pub(super) start: usize,
     /// Its length.
@@ -75,7 +86,7 @@ impl Streams {
         self.targets.is_empty()
     }
 
-    /// Says whether deflate streams make up a good part of a target of `len` bytes.
+    /// Says whether streams make up a good part of a target of `len` bytes.
     pub(in crate::delta) fn make_up(&self, len: usize) -> bool {
         self.targets.iter().map(|stream| stream.packed).sum::<usize>() >= len / ARCHIVE_SHARE
     }
@@ -86,26 +97,32 @@ pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
     let mut found = Vec::new();
     let mut inflater = Inflater::new();
     let (mut at, mut plain_left, mut waste) = (0, PLAIN_BYTES_MAX, 0);
-    while let Some(header) = next_header(content, at) {
-        at = header + 1;
-        let Some(behind) = stream_behind(content, header) else { continue };
-        let start = behind.start;
+    let mut block = None;
+    while let Some(behind) = block.take().or_else(|| next_behind(content, &mut at)) {
+        let (start, wrapper) = (behind.start, behind.wrapper);
         let mut plain = 0;
         let most = behind.lens.map_or(plain_left, |(_, plain)| plain.min(plain_left));
-        let whole = inflater.whole(behind.wrapper, &content[start..], &mut |bytes| {
+        let mut fits = |bytes: &[u8]| {
             plain += bytes.len();
             plain <= most
-        });
+        };
+        let (coding, whole) = match wrapper {
+            Some(wrapper) => (Coding::Deflate, inflater.whole(wrapper, &content[start..], &mut fits)),
+            None => (Coding::Lzma2, Chunks::whole(&content[start..], &mut |_, bytes| fits(bytes))),
+        };
         match whole {
             Ok((packed, plain)) if behind.lens.is_none_or(|lens| lens == (packed, plain)) => {
-                let (before, after) = behind.wrapper.lens();
+                let (before, after) = wrapper.map_or((0, 0), Wrapper::lens);
                 let (start, packed) = (start + before, packed - before - after);
+                at = start + packed;
                 if packed >= PACKED_BYTES_MIN {
-                    let digest = *blake3::hash(&content[start..start + packed]).as_bytes();
-                    found.push(Stream { start, packed, plain, digest });
+                    let digest = *blake3::hash(&content[start..at]).as_bytes();
+                    found.push(Stream { coding, start, packed, plain, digest });
                     plain_left -= plain;
                 }
-                at = start + packed;
+                if coding == Coding::Lzma2 {
+                    block = next_block(content, start, at);
+                }
             }
             Ok((packed, plain)) => waste += TRY_BYTES + packed + plain,
             Err(wasted) => waste += TRY_BYTES + wasted,
@@ -117,11 +134,36 @@ pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
     found
 }
 
+/// What the next header from `at` on promises; `at` is behind its first byte then.
+fn next_behind(content: &[u8], at: &mut usize) -> Option<Behind> {
+    loop {
+        let header = next_header(content, *at)?;
+        *at = header + 1;
+        if let Some(behind) = stream_behind(content, header) {
+            return Some(behind);
+        }
+    }
+}
+
+/// The stream of the next block of an xz file, behind one from `start` to `end`, if there is one.
+fn next_block(content: &[u8], start: usize, end: usize) -> Option<Behind> {
+    let padding = (end - start).wrapping_neg() % XZ_ALIGN;
+    CHECK_LENS.iter().find_map(|check| {
+        let header = end + padding + check;
+        let start = header + block_header_len(content.get(header..)?)?;
+        (start < content.len()).then_some(Behind { start, wrapper: None, lens: None })
+    })
+}
+
 /// The next place that looks like a header, from `at` on.
 fn next_header(content: &[u8], mut at: usize) -> Option<usize> {
     let is_header = |place: &usize| {
         let here = &content[*place..];
-        here.starts_with(b"PK\x03\x04") || here.starts_with(MSZIP) || here.starts_with(&[0x1f, 0x8b, 8]) || is_zlib_header(here)
+        here.starts_with(b"PK\x03\x04")
+            || here.starts_with(MSZIP)
+            || here.starts_with(&[0x1f, 0x8b, 8])
+            || is_zlib_header(here)
+            || here.starts_with(XZ_MAGIC)
     };
     // Most content has none for long: whole blocks are looked at without a branch for each byte.
     while let Some(block) = content.get(at..at + BLOCK_BYTES + 1) {
@@ -142,7 +184,9 @@ fn may_hold_header(block: &[u8]) -> bool {
         let letters = u8::from(first == b'P') | u8::from(first == b'C');
         let levels = ZLIB_LEVELS.iter().fold(0, |any, level| any | u8::from(second == *level));
         let zlib = u8::from(first == ZLIB_WINDOW) & levels;
-        found | letters & u8::from(second == b'K') | u8::from(first == 0x1f) & u8::from(second == 0x8b) | zlib
+        let gzip = u8::from(first == 0x1f) & u8::from(second == 0x8b);
+        let xz = u8::from(first == XZ_MAGIC[0]) & u8::from(second == XZ_MAGIC[1]);
+        found | letters & u8::from(second == b'K') | gzip | zlib | xz
     }) != 0
 }
 
@@ -150,19 +194,20 @@ fn is_zlib_header(here: &[u8]) -> bool {
     matches!(here, [ZLIB_WINDOW, level, ..] if ZLIB_LEVELS.contains(level))
 }
 
-/// Says whether content that begins with `front` is likely an archive whose streams are found: a zip, gzip, deb, cabinet, MSI, picture
-/// or document.
+/// Says whether content that begins with `front` is likely an archive whose streams are found: a zip, gzip, deb, cabinet, MSI, picture,
+/// document or xz file.
 pub(in crate::delta) fn begins_as_archive(front: &[u8]) -> bool {
-    const FRONTS: [&[u8]; 7] =
-        [b"PK\x03\x04", &[0x1f, 0x8b, 8], b"!<arch>\n", b"MSCF", &[0xd0, 0xcf, 0x11, 0xe0], b"\x89PNG\r\n", b"%PDF-"];
+    const FRONTS: [&[u8]; 8] =
+        [b"PK\x03\x04", &[0x1f, 0x8b, 8], b"!<arch>\n", b"MSCF", &[0xd0, 0xcf, 0x11, 0xe0], b"\x89PNG\r\n", b"%PDF-", XZ_MAGIC];
     FRONTS.iter().any(|known| front.starts_with(known))
 }
 
-/// A deflate stream that a header promises.
+/// A stream that a header promises.
 struct Behind {
     /// Its first byte, or that of its wrapper.
     start: usize,
-    wrapper: Wrapper,
+    /// Of a deflate stream; none of LZMA2.
+    wrapper: Option<Wrapper>,
     /// How many bytes it must have, packed and plain, where a header is so short that anything looks like it.
     lens: Option<(usize, usize)>,
 }
@@ -171,10 +216,11 @@ struct Behind {
 fn stream_behind(content: &[u8], at: usize) -> Option<Behind> {
     let header = &content[at..];
     let (len, wrapper, lens) = match header[0] {
-        b'P' => (zip_header_len(header)?, Wrapper::None, None),
-        b'C' => (MSZIP.len(), Wrapper::None, Some(block_lens(content.get(at.checked_sub(BLOCK_HEADER_BYTES)?..at)?)?)),
-        ZLIB_WINDOW => (0, Wrapper::Zlib, None),
-        _ => (gzip_header_len(header)?, Wrapper::None, None),
+        b'P' => (zip_header_len(header)?, Some(Wrapper::None), None),
+        b'C' => (MSZIP.len(), Some(Wrapper::None), Some(block_lens(content.get(at.checked_sub(BLOCK_HEADER_BYTES)?..at)?)?)),
+        0xfd => (stream_header_len(header)?, None, None),
+        ZLIB_WINDOW => (0, Some(Wrapper::Zlib), None),
+        _ => (gzip_header_len(header)?, Some(Wrapper::None), None),
     };
     Some(Behind { start: at + len, wrapper, lens }).filter(|behind| behind.start < content.len())
 }

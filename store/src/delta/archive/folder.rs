@@ -4,6 +4,7 @@ use super::super::coder::Decoder;
 use super::super::format::damaged;
 use super::deflate::{Choices, Deflater, Replay};
 use super::lists::{Made, TargetStream};
+use super::lzma;
 use super::unfolded::{Base, Place};
 use super::work::{LOOKS_PER_BYTE_MAX, Work};
 use super::{PLAIN_BYTES_MAX, PLAIN_STEP_BYTES};
@@ -33,6 +34,7 @@ pub(super) struct Folder<'a> {
     present: Option<Folding>,
     /// What compressors chose: learnt, and to be read.
     choices: Choices,
+    lzma: lzma::Choices,
     told: Decoder<'a>,
     work: Work,
     out: Out<'a>,
@@ -48,13 +50,16 @@ struct Folding {
 enum Way {
     Style(Box<Deflater>),
     Told(Box<Replay>),
+    Lzma2(Box<lzma::Replay>),
 }
 
 impl Way {
-    fn looks(&self) -> u64 {
+    /// The work of the stream so far; that of LZMA2 is known to its choices.
+    fn looks(&self, lzma: &lzma::Choices) -> u64 {
         match self {
             Self::Style(deflater) => deflater.looks(),
             Self::Told(replay) => replay.looks(),
+            Self::Lzma2(_) => lzma.looks(),
         }
     }
 }
@@ -76,7 +81,8 @@ impl<'a> Folder<'a> {
         let out = Out { left: target_len, sink };
         let (choices, told) = (Choices::default(), Decoder::new(choices));
         let (targets, work) = (targets.into_iter(), Work::default());
-        let mut folder = Self { base, targets, next: None, gap: 0, present: None, choices, told, work, out };
+        let mut folder =
+            Self { base, targets, next: None, gap: 0, present: None, choices, lzma: lzma::Choices::default(), told, work, out };
         folder.advance();
         Ok(folder)
     }
@@ -103,8 +109,12 @@ impl<'a> Folder<'a> {
                     match &mut folding.way {
                         Way::Style(deflater) => deflater.push(front, &mut give)?,
                         Way::Told(replay) => replay.push(front, (&mut self.choices, &mut self.told), &mut || None, &mut give)?,
+                        Way::Lzma2(replay) => {
+                            let told = (&mut self.lzma, &mut self.told, self.base.trail.as_ref());
+                            replay.push(front, told, &mut || None, &mut give)?;
+                        }
                     }
-                    if !self.work.allows(folding.plain, folding.way.looks(), LOOKS_PER_BYTE_MAX) {
+                    if !self.work.allows(folding.plain, folding.way.looks(&self.lzma), LOOKS_PER_BYTE_MAX) {
                         return Err(Error::Limit {
                             what: "the work of compressing what the patch makes".into(),
                             limit: format!("{LOOKS_PER_BYTE_MAX} looks a byte"),
@@ -135,11 +145,15 @@ impl<'a> Folder<'a> {
         loop {
             match self.present.take() {
                 Some(Folding { way, left: 0, plain }) => {
-                    self.work.add(plain, way.looks());
+                    self.work.add(plain, way.looks(&self.lzma));
                     let mut give = |bytes: &[u8]| self.out.give(bytes);
                     match way {
                         Way::Style(deflater) => deflater.finish(&mut give)?,
                         Way::Told(replay) => replay.finish((&mut self.choices, &mut self.told), &mut || None, &mut give)?,
+                        Way::Lzma2(replay) => {
+                            let told = (&mut self.lzma, &mut self.told, self.base.trail.as_ref());
+                            replay.finish(told, &mut || None, &mut give)?;
+                        }
                     }
                     self.advance();
                 }
@@ -156,6 +170,10 @@ impl<'a> Folder<'a> {
                     }
                     Some(Made::Replayed { plain, habit }) => {
                         let way = Way::Told(Box::new(Replay::new(habit)));
+                        self.present = Some(Folding { way, plain, left: plain });
+                    }
+                    Some(Made::Lzma2 { plain }) => {
+                        let way = Way::Lzma2(Box::new(lzma::Replay::new()));
                         self.present = Some(Folding { way, plain, left: plain });
                     }
                     Some(Made::Kept(at)) => {

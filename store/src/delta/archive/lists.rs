@@ -3,6 +3,7 @@
 use super::super::format::damaged;
 use super::STREAMS_MAX;
 use super::deflate::{Habit, Style};
+use super::find::Coding;
 use crate::error::{Error, Result};
 
 /// Streams ahead among which one of the same length is looked for.
@@ -11,6 +12,11 @@ const NEAR: usize = 64;
 const KEPT: u8 = 255;
 /// In place of a style: the first habit of those whose choices are told.
 const REPLAYED: u8 = 171;
+/// In place of a style: the choices of a compressor of LZMA2 are told.
+const LZMA2: u8 = 219;
+/// Flags of a stream of the bases.
+const IS_PATCHED: u8 = 1;
+const IS_LZMA2: u8 = 2;
 
 /// How a stream of the target is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +35,11 @@ pub(super) enum Made {
         plain: u64,
         habit: Habit,
     },
+    /// Plain bytes are compressed to LZMA2 as the choices behind the lists say.
+    Lzma2 {
+        /// How many.
+        plain: u64,
+    },
 }
 
 impl Made {
@@ -36,7 +47,7 @@ impl Made {
     pub(super) fn plain(self) -> Option<u64> {
         match self {
             Self::Kept(_) => None,
-            Self::Folded { plain, .. } | Self::Replayed { plain, .. } => Some(plain),
+            Self::Folded { plain, .. } | Self::Replayed { plain, .. } | Self::Lzma2 { plain } => Some(plain),
         }
     }
 }
@@ -60,23 +71,64 @@ pub(super) struct BaseStream {
     pub(super) patched: bool,
 }
 
-/// Writes how far each stream of the bases is from where it is expected, and whether it is patched; lengths show when they are inflated.
-pub(super) fn write_bases(bases: &[(u64, bool)]) -> Vec<u8> {
-    let mut out = Vec::new();
-    put(&mut out, bases.len() as u64);
-    for (off, _) in bases {
-        put(&mut out, zigzag(*off));
-    }
-    out.extend(bases.iter().map(|(_, patched)| u8::from(*patched)));
-    out
+/// A stream of the bases as it is listed; its length shows when it is inflated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// How far it is from where it is expected.
+    pub(super) off: u64,
+    pub(super) coding: Coding,
+    pub(super) patched: bool,
 }
 
-/// Reads what [`write_bases`] wrote.
-pub(super) fn read_bases(list: &mut &[u8]) -> Result<Vec<(u64, bool)>> {
-    let count = count(list)?;
-    let off: Vec<u64> = (0..count).map(|_| take(list).map(unzigzag)).collect::<Result<_>>()?;
-    let patched = list.split_off(..count).ok_or_else(ends_early)?;
-    Ok(off.into_iter().zip(patched.iter().map(|&patched| patched != 0)).collect())
+/// The streams of the bases.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct BaseList {
+    pub(super) streams: Vec<Listed>,
+    /// How rare anchors in the content of those of LZMA2 are; told where there is one that is patched.
+    pub(super) rarity: u8,
+}
+
+impl BaseList {
+    /// Whether there is a stream of LZMA2 that is patched.
+    fn has_trail(&self) -> bool {
+        self.streams.iter().any(|stream| stream.coding == Coding::Lzma2 && stream.patched)
+    }
+
+    pub(super) fn write(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put(&mut out, self.streams.len() as u64);
+        for stream in &self.streams {
+            put(&mut out, zigzag(stream.off));
+        }
+        out.extend(self.streams.iter().map(|stream| {
+            let lzma2 = if stream.coding == Coding::Lzma2 { IS_LZMA2 } else { 0 };
+            lzma2 | if stream.patched { IS_PATCHED } else { 0 }
+        }));
+        if self.has_trail() {
+            out.push(self.rarity);
+        }
+        out
+    }
+
+    /// Reads what [`BaseList::write`] wrote.
+    pub(super) fn read(list: &mut &[u8]) -> Result<Self> {
+        let count = count(list)?;
+        let off: Vec<u64> = (0..count).map(|_| take(list).map(unzigzag)).collect::<Result<_>>()?;
+        let flags = list.split_off(..count).ok_or_else(ends_early)?;
+        let listed = |(off, &flags): (u64, &u8)| {
+            if flags & !(IS_PATCHED | IS_LZMA2) != 0 {
+                return Err(Error::TooNew { what: "the patch".into(), why: format!("a stream of its base of kind {flags}") });
+            }
+            let coding = if flags & IS_LZMA2 == 0 { Coding::Deflate } else { Coding::Lzma2 };
+            Ok(Listed { off, coding, patched: flags & IS_PATCHED != 0 })
+        };
+        let streams = off.into_iter().zip(flags).map(listed).collect::<Result<_>>()?;
+        let mut bases = Self { streams, rarity: 0 };
+        if bases.has_trail() {
+            bases.rarity = *list.split_off_first().ok_or_else(ends_early)?;
+        }
+        Ok(bases)
+    }
 }
 
 /// Writes `targets`: each beside the stream of `bases` that it is or probably comes from, so that most of it is zeros.
@@ -88,6 +140,7 @@ pub(super) fn write_targets(targets: &[TargetStream], bases: &[BaseStream]) -> V
             Made::Kept(at) => (at, None, KEPT),
             Made::Folded { plain, style } => (probable(bases, next, plain), Some(plain), style.code()),
             Made::Replayed { plain, habit } => (probable(bases, next, plain), Some(plain), REPLAYED + habit.code()),
+            Made::Lzma2 { plain } => (probable(bases, next, plain), Some(plain), LZMA2),
         };
         let base = Beside::of(bases, at);
         put(&mut steps, zigzag((at as u64).wrapping_sub(next as u64)));
@@ -125,7 +178,9 @@ pub(super) fn read_targets(list: &mut &[u8], bases: &[BaseStream]) -> Result<Vec
             Made::Kept(place)
         } else {
             let mut plain = || take(list).map(|plain| base.plain.wrapping_add(unzigzag(plain)));
-            if let Some(style) = Style::of_code(code) {
+            if code == LZMA2 {
+                Made::Lzma2 { plain: plain()? }
+            } else if let Some(style) = Style::of_code(code) {
                 Made::Folded { plain: plain()?, style }
             } else if let Some(habit) = code.checked_sub(REPLAYED).and_then(Habit::of_code) {
                 Made::Replayed { plain: plain()?, habit }

@@ -1,6 +1,6 @@
-//! Patches that see through deflate: most packages are archives, and of a changed archive hardly a compressed byte stays.
+//! Patches that see through deflate and LZMA2: most packages are archives, and of a changed archive hardly a compressed byte stays.
 //!
-//! Bases and target are *unfolded*: deflate streams that differ are inflated, the plain contents are patched, and the target's streams are
+//! Bases and target are *unfolded*: streams that differ are inflated, the plain contents are patched, and the target's streams are
 //! folded again, bit for bit. Of a stream that no compressor known here makes, the patch tells what its compressor chose; one where that costs too much
 //! stays as it is. A receiver needs no idea of archives: the patch says where the streams are (docs/formats.md).
 
@@ -12,6 +12,7 @@ mod folder;
 mod guess;
 mod inflate;
 mod lists;
+mod lzma;
 mod record;
 mod unfolded;
 mod work;

@@ -1,8 +1,11 @@
 //! What the compressors of streams chose that no style makes: found by going through them once.
 
+use std::collections::VecDeque;
+
 use super::super::coder::{Encoder, Mark};
 use super::super::format::damaged;
 use super::deflate::{Choices, Habit, Reader, Replay};
+use super::lzma::{self, Chunks, Trail};
 use super::work::{BUILT_LOOKS_PER_BYTE_MAX, Work};
 use super::{CHOICES_BYTES_MAX, PLAIN_STEP_BYTES};
 
@@ -19,23 +22,37 @@ const PARTS: u64 = 1000;
 /// on streams of ten compressors, and 38 ns.
 const LOOKS_PER_PLAIN_BYTE: u64 = 10;
 const LOOKS_PER_FOLDED_BYTE: u64 = 14;
+/// And so many more for a plain byte of LZMA2.
+const LOOKS_MORE_PER_LZMA2_BYTE: u64 = 4;
 
 /// Tells the choices of one stream after the other.
 #[derive(Debug)]
 pub(super) struct Recorder {
     choices: Choices,
+    lzma: lzma::Choices,
     encoder: Encoder,
     habit: Habit,
     /// What the best habit cost when it was found, in thousandths of the stream.
     fits: u64,
     vain_left: usize,
     work: Work,
+    /// Plain bytes of streams of LZMA2, part of the work.
+    lzma2_plain: u64,
 }
 
 impl Default for Recorder {
     fn default() -> Self {
         let (choices, encoder) = (Choices::default(), Encoder::new());
-        Self { choices, encoder, habit: Habit::USUAL, fits: 0, vain_left: VAIN_BYTES_MAX, work: Work::default() }
+        Self {
+            choices,
+            lzma: lzma::Choices::default(),
+            encoder,
+            habit: Habit::USUAL,
+            fits: 0,
+            vain_left: VAIN_BYTES_MAX,
+            work: Work::default(),
+            lzma2_plain: 0,
+        }
     }
 }
 
@@ -56,6 +73,23 @@ impl Recorder {
         recorded(habit).or_else(|| if easy == habit { None } else { recorded(easy) })
     }
 
+    /// Tells the choices that make the stream of LZMA2 `packed`, by what is on `trail`, and puts its content down in `plain`; says whether they can be told,
+    /// at a cost that is worth it.
+    pub(super) fn record_lzma2(&mut self, packed: &[u8], trail: Option<&Trail>, plain: &mut Vec<u8>) -> bool {
+        let choices = &mut self.lzma;
+        let (mark, learnt, before) = (self.encoder.mark(), choices.learnt(), self.encoder.len());
+        let told = tell_lzma2(packed, (choices, &mut self.encoder, trail), self.work, plain);
+        let bytes = self.encoder.len() - before;
+        if told && bytes <= packed.len() / WORTH && self.encoder.len() <= CHOICES_BYTES_MAX {
+            self.lzma2_plain += plain.len() as u64;
+            self.work.add(plain.len() as u64, choices.looks());
+            return true;
+        }
+        self.encoder.back_to(&mark);
+        choices.back_to(learnt);
+        false
+    }
+
     /// The choices of all streams that were recorded.
     pub(super) fn finish(self) -> Vec<u8> {
         self.encoder.finish()
@@ -63,7 +97,8 @@ impl Recorder {
 
     /// What going through all of them again takes, in plain bytes whose compressing takes as long.
     pub(super) fn folded_bytes(&self) -> u64 {
-        (self.work.plain() * LOOKS_PER_PLAIN_BYTE + self.work.looks()) / LOOKS_PER_FOLDED_BYTE
+        let lzma2 = self.lzma2_plain * LOOKS_MORE_PER_LZMA2_BYTE;
+        (self.work.plain() * LOOKS_PER_PLAIN_BYTE + lzma2 + self.work.looks()) / LOOKS_PER_FOLDED_BYTE
     }
 
     /// Tells the choices of a whole stream, if that is worth it, and returns how many bytes they take.
@@ -149,6 +184,28 @@ impl Recorder {
         self.encoder.back_to(&place.mark);
         (self.choices, self.work) = (place.choices, place.work);
     }
+}
+
+/// Tells the choices that make the stream of LZMA2 `packed`, and puts its content down in `plain`; says whether they make it, and cost no more than is worth it.
+fn tell_lzma2(
+    packed: &[u8],
+    (choices, encoder, trail): (&mut lzma::Choices, &mut Encoder, Option<&Trail>),
+    work: Work,
+    plain: &mut Vec<u8>,
+) -> bool {
+    let bytes_max = encoder.len() + packed.len() / WORTH;
+    let (mut replay, mut ahead, mut rest) = (lzma::Replay::new(), VecDeque::new(), packed);
+    let mut compare = |bytes: &[u8]| {
+        rest = rest.strip_prefix(bytes).ok_or_else(|| damaged("a stream is spelled otherwise"))?;
+        Ok(())
+    };
+    let whole = Chunks::whole(packed, &mut |chunk, content| {
+        plain.extend_from_slice(content);
+        ahead.push_back(chunk);
+        let pushed = replay.push(content, (choices, encoder, trail), &mut || ahead.pop_front(), &mut compare);
+        pushed.is_ok() && encoder.len() <= bytes_max && work.allows(plain.len() as u64, choices.looks(), BUILT_LOOKS_PER_BYTE_MAX)
+    });
+    whole.is_ok() && replay.finish((choices, encoder, trail), &mut || ahead.pop_front(), &mut compare).is_ok() && rest.is_empty()
 }
 
 /// Where a recorder was.

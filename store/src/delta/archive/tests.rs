@@ -1,12 +1,15 @@
 //! Archives of many tools, and of nobody's tools: every patch makes the target again or there is none.
 
+use std::io::Write as _;
+
+use lzma_rust2::{Lzma2Options, Lzma2Writer};
 use proptest::prelude::*;
 
 use super::super::format::Limits;
 use super::super::view::Views;
 use super::build::encode_nested;
 use super::deflate::{Deflater, Family, Style};
-use super::find::{Streams, streams};
+use super::find::{Coding, Streams, streams};
 use super::guess::Guesser;
 use super::{DEPTH_MAX, MAGIC, apply_joined};
 use crate::delta::covers::Base;
@@ -108,6 +111,10 @@ fn archives_of_many_tools_are_seen_through() {
         ("seven.zip", 1600),
         ("picture.png", 1600),
         ("document.pdf", 1000),
+        ("debian-xz.deb", 1300),
+        ("blocks.tar.xz", 1300),
+        ("xz-1.tar.xz", 1300),
+        ("xz-9e.tar.xz", 1300),
     ] {
         let (old, new) = (fixture(&format!("{name}.old")), fixture(&format!("{name}.new")));
         let patch = patch(&old, &new).unwrap_or_else(|| panic!("{name} is not seen through"));
@@ -118,7 +125,12 @@ fn archives_of_many_tools_are_seen_through() {
 /// What was once written must be read for ever; a better builder may write something else.
 #[test]
 fn a_kept_patch_is_still_read() {
-    for (name, golden) in [("nested.zip", "patch-unfolded-v1.bin"), ("seven.zip", "patch-replayed-v1.bin")] {
+    let kept = [
+        ("nested.zip", "patch-unfolded-v1.bin"),
+        ("seven.zip", "patch-replayed-v1.bin"),
+        ("blocks.tar.xz", "patch-lzma2-v1.bin"),
+    ];
+    for (name, golden) in kept {
         let (old, new) = (fixture(&format!("{name}.old")), fixture(&format!("{name}.new")));
         let golden = crate::golden::path(golden);
         if std::env::var_os("CONSIGN_BLESS").is_some() {
@@ -131,8 +143,10 @@ fn a_kept_patch_is_still_read() {
 
 #[test]
 fn what_cannot_be_folded_again_stays_as_it_is() {
-    let (old, new) = (fixture("encrypted.zip.old"), fixture("encrypted.zip.new"));
-    assert_eq!(patch(&old, &new), None);
+    for name in ["encrypted.zip", "filtered.tar.xz"] {
+        let (old, new) = (fixture(&format!("{name}.old")), fixture(&format!("{name}.new")));
+        assert_eq!(patch(&old, &new), None, "{name}");
+    }
 }
 
 /// Words, with others here and there in the newer.
@@ -183,6 +197,48 @@ fn a_compressor_is_learnt_behind_a_stream_that_cannot_be_told() {
     };
     let patch = patch(&archive(&padded[1..], &old), &archive(&padded, &new)).unwrap();
     assert!(patch.len() < padded.len() + 6_000, "{} bytes beside {}", patch.len(), padded.len());
+}
+
+/// An xz file of one block, as another encoder of LZMA2 writes it; `level` is from 0 to 9.
+fn xz(plain: &[u8], level: u32) -> Vec<u8> {
+    let mut out = b"\xfd7zXZ\0\0\0\xff\x12\xd9\x41".to_vec();
+    out.extend([2, 0, 0x21, 1, 0x16, 0, 0, 0, 1, 2, 3, 4]);
+    let mut writer = Lzma2Writer::new(out, Lzma2Options::with_preset(level));
+    writer.write_all(plain).unwrap();
+    writer.finish().unwrap()
+}
+
+/// What a compressor of LZMA2 made is told by what it made before, whichever it is.
+#[test]
+fn streams_of_lzma2_are_told() {
+    let (old, new) = changed_text();
+    for level in [0, 1, 3, 6, 9] {
+        let (old, new) = (xz(&old, level), xz(&new, level));
+        let patch = patch(&old, &new).unwrap_or_else(|| panic!("level {level} is not seen through"));
+        assert!(patch.len() < new.len() / 8, "level {level}: {} bytes of {}", patch.len(), new.len());
+    }
+}
+
+/// Noise is stored, in chunks that are none of a model's.
+#[test]
+fn chunks_that_are_stored_are_made_again() {
+    let mut state = 1_u64;
+    let mut noise = Vec::new();
+    for _ in 0..200_000 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        noise.push((state >> 56) as u8);
+    }
+    let (old, new) = changed_text();
+    let (old, new) = (xz(&[&old, &noise[..], &old].concat(), 6), xz(&[&new, &noise[..], &new].concat(), 6));
+    let patch = patch(&old, &new).unwrap();
+    assert!(patch.len() < new.len() / 20, "{} bytes of {}", patch.len(), new.len());
+}
+
+/// All blocks of a file are found, though only the first lies behind something that tells it from anything else; the third is too short.
+#[test]
+fn each_block_of_an_xz_file_is_a_stream() {
+    let found = streams(&fixture("blocks.tar.xz.new"));
+    assert!(found.len() == 2 && found.iter().all(|stream| stream.coding == Coding::Lzma2), "{found:?}");
 }
 
 /// Streams that say the same as others in other words, which nothing here would write, or that end in bits of no meaning, stay as they are.
@@ -356,7 +412,7 @@ fn a_patch_for_another_base_or_cut_short_is_refused() {
 /// Whatever is done to a patch, it ends with an error, or with as many bytes as it announces, for a digest to judge.
 #[test]
 fn damaged_patches_end() {
-    for name in ["node.tgz", "seven.zip"] {
+    for name in ["node.tgz", "seven.zip", "blocks.tar.xz"] {
         let (old, new) = (fixture(&format!("{name}.old")), fixture(&format!("{name}.new")));
         let patch = patch(&old, &new).unwrap();
         for at in 0..patch.len() {
@@ -409,6 +465,8 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         }),
         (0_usize..9000, word, 0_u8..=10)
             .prop_map(|(len, word, level)| miniz_oxide::deflate::compress_to_vec_zlib(&text(len, &word), level)),
+        (0_usize..9000, word, 0_u32..=9).prop_map(|(len, word, level)| xz(&text(len, &word), level)),
+        proptest::collection::vec(any::<u8>(), 0..300).prop_map(|noise| xz(&noise, 1)),
         Just(b"PK\x03\x04".to_vec()),
         Just(vec![0x1f, 0x8b, 8]),
         Just(vec![0x78, 0x9c]),

@@ -6,9 +6,10 @@ use std::io::Write as _;
 use super::super::base::ReadAt;
 use super::super::format::damaged;
 use super::PLAIN_BYTES_MAX;
-use super::find::{ZIP_HEADER_BYTES, zip_header_len};
+use super::find::{Coding, ZIP_HEADER_BYTES, zip_header_len};
 use super::inflate::{Inflater, Wrapper};
-use super::lists::BaseStream;
+use super::lists::{BaseList, BaseStream};
+use super::lzma::{CHUNK_BYTES_MAX, Chunks, Trail, TrailMaker};
 use crate::error::{At, Error, Result};
 use crate::fsx;
 
@@ -35,50 +36,65 @@ pub(super) struct Base<'a> {
     between: u64,
     plain: File,
     plain_len: u64,
+    /// What compressors made of those of LZMA2 that are patched.
+    pub(super) trail: Option<Trail>,
 }
 
 impl<'a> Base<'a> {
-    /// Inflates the streams at the given distances from where they are expected, those that are patched into `plain`.
-    pub(super) fn inflate(listed: &[(u64, bool)], raw: &'a dyn ReadAt, raw_len: u64, plain: File) -> Result<Self> {
+    /// Inflates the streams that are listed, those that are patched into a file of `scratch`; another is for what compressors made, if it is wanted.
+    pub(super) fn inflate(
+        list: &BaseList,
+        raw: &'a dyn ReadAt,
+        raw_len: u64,
+        scratch: &mut (dyn FnMut() -> Result<File> + Send),
+    ) -> Result<Self> {
         let (places, streams, before) = (Vec::new(), Vec::new(), Vec::new());
-        let mut base = Self { raw, places, streams, before, between: 0, plain, plain_len: 0 };
+        let mut base = Self { raw, places, streams, before, between: 0, plain: scratch()?, plain_len: 0, trail: None };
         let mut reader = Reader { raw, raw_len, held: vec![0; READ_BYTES], at: 0, len: 0 };
-        let mut inflater = Inflater::new();
+        let (mut inflater, mut trail) = (Inflater::new(), None);
         let (mut at, mut work) = (0_u64, 0_u64);
-        for &(off, patched) in listed {
-            let start = reader.expected(at)?.wrapping_add(off);
+        for listed in &list.streams {
+            let start = reader.expected(at)?.wrapping_add(listed.off);
             if start < at || start >= raw_len {
                 return Err(damaged("a stream lies behind its base"));
             }
             let gap = start - at;
             base.between += gap;
             base.before.push(base.between);
-            at = start;
-            inflater.reset(Wrapper::None);
             let before = work;
-            loop {
-                let step = inflater.step(reader.bytes(at)?).ok_or_else(|| damaged("its base has no stream where it says"))?;
-                at += step.taken as u64;
-                work += step.plain.len() as u64;
-                if work > PLAIN_BYTES_MAX as u64 {
-                    let limit = format!("{PLAIN_BYTES_MAX} bytes");
-                    return Err(Error::Limit { what: "the inflated content of the patch's base".into(), limit });
+            let mut take = |plain: &[u8]| base.take(plain, listed.patched, &mut work);
+            at = match listed.coding {
+                Coding::Deflate => deflated(&mut inflater, &mut reader, start, &mut take)?,
+                Coding::Lzma2 => {
+                    if listed.patched && trail.is_none() {
+                        let made = TrailMaker::new(scratch()?, list.rarity);
+                        trail = Some(made.ok_or_else(|| damaged("its anchors are too rare, or not rare enough"))?);
+                    }
+                    lzma2(&mut reader, start, trail.as_mut().filter(|_| listed.patched), &mut take)?
                 }
-                if patched {
-                    // A full disk here is no reason to give up: records need no room to inflate.
-                    let no_room = |error| damaged(&format!("there is no room to inflate its base ({error})"));
-                    base.plain.write_all(step.plain).map_err(no_room)?;
-                    base.plain_len += step.plain.len() as u64;
-                }
-                if step.ended {
-                    break;
-                }
-            }
+            };
             base.places.push(Place { start, len: at - start });
-            base.streams.push(BaseStream { gap, plain: work - before, patched });
+            base.streams.push(BaseStream { gap, plain: work - before, patched: listed.patched });
         }
         base.between += raw_len - at;
+        base.trail = trail.map(TrailMaker::finish).transpose()?;
         Ok(base)
+    }
+
+    /// Takes plain content of a stream.
+    fn take(&mut self, plain: &[u8], patched: bool, work: &mut u64) -> Result<()> {
+        *work += plain.len() as u64;
+        if *work > PLAIN_BYTES_MAX as u64 {
+            let limit = format!("{PLAIN_BYTES_MAX} bytes");
+            return Err(Error::Limit { what: "the inflated content of the patch's base".into(), limit });
+        }
+        if patched {
+            // A full disk here is no reason to give up: records need no room to inflate.
+            let no_room = |error| damaged(&format!("there is no room to inflate its base ({error})"));
+            self.plain.write_all(plain).map_err(no_room)?;
+            self.plain_len += plain.len() as u64;
+        }
+        Ok(())
     }
 
     /// Bytes of the view.
@@ -110,6 +126,48 @@ impl ReadAt for Base<'_> {
     }
 }
 
+/// Inflates the deflate stream at `start`; returns where it ends.
+fn deflated(
+    inflater: &mut Inflater,
+    reader: &mut Reader<'_>,
+    start: u64,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<u64> {
+    inflater.reset(Wrapper::None);
+    let mut at = start;
+    loop {
+        let step = inflater.step(reader.bytes(at, 1)?).ok_or_else(no_stream)?;
+        at += step.taken as u64;
+        take(step.plain)?;
+        if step.ended {
+            return Ok(at);
+        }
+    }
+}
+
+/// Decompresses the stream of LZMA2 at `start`, adding to `trail`; returns where it ends.
+fn lzma2(
+    reader: &mut Reader<'_>,
+    start: u64,
+    mut trail: Option<&mut TrailMaker>,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<u64> {
+    let (mut chunks, mut at) = (Chunks::new(), start);
+    loop {
+        let step = chunks.step(reader.bytes(at, CHUNK_BYTES_MAX)?).ok_or_else(no_stream)?;
+        at += step.taken as u64;
+        let Some((chunk, plain)) = step.chunk else { return Ok(at) };
+        take(plain)?;
+        if let Some(trail) = &mut trail {
+            trail.add(&chunk, plain)?;
+        }
+    }
+}
+
+fn no_stream() -> Error {
+    damaged("its base has no stream where it says")
+}
+
 /// Reads the base in large pieces.
 struct Reader<'a> {
     raw: &'a dyn ReadAt,
@@ -128,9 +186,10 @@ impl Reader<'_> {
         Ok(at + zip_header_len(&header[..len]).unwrap_or(0) as u64)
     }
 
-    /// Some bytes from `at` on; none at the end.
-    fn bytes(&mut self, at: u64) -> Result<&[u8]> {
-        if at < self.at || at >= self.at + self.len as u64 {
+    /// Bytes from `at` on, `least` at least or all that there are; none at the end.
+    fn bytes(&mut self, at: u64, least: usize) -> Result<&[u8]> {
+        let held = (self.at, self.at + self.len as u64);
+        if at < held.0 || (at + least as u64 > held.1 && held.1 < self.raw_len) {
             self.at = at;
             self.len = usize::try_from(self.raw_len - at).unwrap_or(READ_BYTES).min(READ_BYTES);
             self.raw.read_exact_at(&mut self.held[..self.len], at)?;

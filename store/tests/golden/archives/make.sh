@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the pairs of archives here again: NAME.old and NAME.new, each by its tool. Needs python3, zip, jar, node, dpkg-deb, gzip, 7za, gcab,
-# wixl.
+# wixl, xz.
 # Other versions of the tools may write other bytes; the tests hold for these.
 set -euo pipefail
 out=$(cd "$(dirname "$0")" && pwd)
@@ -74,6 +74,10 @@ P
   jar --create --no-manifest --date=2026-01-02T03:04:06Z --file ../java.jar "${files[@]}"
   tar --owner=0 --group=0 --sort=name -cf ../tar .
   for level in 1 6 9; do gzip -n -$level -c ../tar > "../gzip-$level.tar.gz"; done
+  xz -c -6 -T2 --block-size=12KiB ../tar > ../blocks.tar.xz
+  xz -c -9e --check=sha256 ../tar > ../xz-9e.tar.xz
+  xz -c --x86 --lzma2=preset=6 ../tar > ../filtered.tar.xz
+  xz -c --lzma2=preset=1,lc=1,lp=2,pb=0 --check=none ../tar > ../xz-1.tar.xz
   node -e 'const z = require("zlib"), f = require("fs"); f.writeFileSync("../node.tgz", z.gzipSync(f.readFileSync("../tar"), {level: 9}))'
   gcab -c -z ../gcab.cab "${files[@]}"
   cat > ../wixl.wxs <<'X'
@@ -93,5 +97,6 @@ X
   wixl -o ../wixl.msi ../wixl.wxs
   cd ..
   dpkg-deb --root-owner-group -Zgzip -b "deb-$version" debian.deb > /dev/null
-  for archive in *.zip *.png *.pdf *.jar *.tgz *.tar.gz *.deb *.cab *.msi; do mv "$archive" "$out/$archive.$version"; done
+  dpkg-deb --root-owner-group -Zxz -b "deb-$version" debian-xz.deb > /dev/null
+  for archive in *.zip *.png *.pdf *.jar *.tgz *.tar.gz *.tar.xz *.deb *.cab *.msi; do mv "$archive" "$out/$archive.$version"; done
 done
