@@ -39,6 +39,7 @@ fn measure(store: &Store, base: ManifestId, target: ManifestId, folder: &Path) -
     let set = build_set(store, &base, &target, &out)?;
     let encode_seconds = processor_seconds() - begun;
     let (mut apply_seconds, mut made_bytes, mut patch_bytes) = (0.0, 0_u64, 0);
+    let (mut decisions, mut folded_bytes) = (0, 0);
     for built in &set {
         let old = built.scope.bases.iter().map(|span| stretch(&base, *span, folder)).collect::<Result<Vec<_>>>()?;
         let (old, patch) = (old.concat(), fs::read(out.join(built.digest.to_hex()))?);
@@ -52,10 +53,13 @@ fn measure(store: &Store, base: ManifestId, target: ManifestId, folder: &Path) -
         })?;
         apply_seconds += processor_seconds() - begun;
         patch_bytes += built.len;
+        decisions += built.cost.decisions;
+        folded_bytes += built.cost.folded_bytes;
     }
     Ok(serde_json::json!({
         "patches": set.len(), "patch_bytes": patch_bytes, "made_bytes": made_bytes,
         "encode_seconds": encode_seconds, "apply_seconds": apply_seconds,
+        "decisions": decisions, "folded_bytes": folded_bytes,
     }))
 }
 

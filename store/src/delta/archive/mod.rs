@@ -32,10 +32,10 @@ const STREAMS_MAX: usize = 1 << 18;
 /// Plain bytes that are folded at once.
 const PLAIN_STEP_BYTES: usize = 64 << 10;
 /// Longest lists of streams, bytes.
-const LISTS_BYTES_MAX: usize = 8 << 20;
+const LISTS_BYTES_MAX: usize = 12 << 20;
 
 /// Most bytes of what compressors chose; part of the lists.
-const CHOICES_BYTES_MAX: usize = 4 << 20;
+const CHOICES_BYTES_MAX: usize = 8 << 20;
 
 const MAGIC: [u8; 4] = *b"CNDU";
 /// Bytes before the lists.

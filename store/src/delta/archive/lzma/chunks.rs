@@ -133,6 +133,18 @@ pub(in super::super) struct Chunk {
     pub(super) symbols: Vec<Symbol>,
 }
 
+impl Chunk {
+    /// How many of its symbols are literals.
+    pub(in super::super) fn literals(&self) -> u64 {
+        self.symbols.iter().filter(|symbol| **symbol == Symbol::Literal).count() as u64
+    }
+
+    /// How many are matches.
+    pub(in super::super) fn matches(&self) -> u64 {
+        self.symbols.len() as u64 - self.literals()
+    }
+}
+
 /// What a step took: bytes of the input, and the chunk with its content; none where the stream has ended.
 pub(in super::super) struct Step<'a> {
     pub(in super::super) taken: usize,

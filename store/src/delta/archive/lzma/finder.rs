@@ -3,7 +3,7 @@
 use super::window::Window;
 
 /// Bytes that are remembered; matches farther back are not found.
-const REMEMBERED_BYTES: usize = 2 << 20;
+const REMEMBERED_BYTES: usize = 1 << 20;
 const HASH_BITS: u32 = 16;
 const FOURS_HASH_BITS: u32 = 18;
 /// Bytes that are compared for the work of one look.

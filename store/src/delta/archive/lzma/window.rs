@@ -4,7 +4,7 @@ use super::BACK_MAX;
 use crate::delta::matcher::common_prefix;
 
 /// Bytes that are no more needed before they are dropped.
-const DROP_BYTES: usize = 2 << 20;
+const DROP_BYTES: usize = 1 << 20;
 
 /// Held bytes; places count from the start of the content.
 #[derive(Debug)]
