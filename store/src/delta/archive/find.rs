@@ -119,6 +119,8 @@ pub(super) fn streams(content: &[u8]) -> Vec<Stream> {
                     let digest = *blake3::hash(&content[start..at]).as_bytes();
                     found.push(Stream { coding, start, packed, plain, digest });
                     plain_left -= plain;
+                } else {
+                    waste += TRY_BYTES;
                 }
                 if coding == Coding::Lzma2 {
                     block = next_block(content, start, at);

@@ -6,6 +6,8 @@ use super::window::Window;
 const REMEMBERED_BYTES: usize = 1 << 20;
 const HASH_BITS: u32 = 16;
 const FOURS_HASH_BITS: u32 = 18;
+/// What a place that is looked at counts as, in looks: it mostly waits for memory.
+const FAR_LOOKS: u64 = 4;
 /// Bytes that are compared for the work of one look.
 const LOOK_BYTES: usize = 32;
 /// Places that are looked at.
@@ -20,6 +22,8 @@ pub(super) struct Finder {
     threes: Vec<u32>,
     fours: Vec<u32>,
     older: Vec<u32>,
+    /// How much later places of this stream count than in it: those of earlier ones are too far back.
+    origin: usize,
     /// The next place that is not remembered.
     next: usize,
 }
@@ -28,14 +32,19 @@ impl Finder {
     /// None yet.
     pub(super) fn new() -> Self {
         let heads = || vec![0; 1 << HASH_BITS];
-        Self { twos: heads(), threes: heads(), fours: vec![0; 1 << FOURS_HASH_BITS], older: vec![0; REMEMBERED_BYTES], next: 0 }
+        Self {
+            twos: heads(),
+            threes: heads(),
+            fours: vec![0; 1 << FOURS_HASH_BITS],
+            older: vec![0; REMEMBERED_BYTES],
+            origin: 0,
+            next: 0,
+        }
     }
 
-    /// Forgets all.
+    /// Begins another stream. Of all together there are less than 4 GiB.
     pub(super) fn restart(&mut self) {
-        self.twos.fill(0);
-        self.threes.fill(0);
-        self.fours.fill(0);
+        self.origin += self.next;
         self.next = 0;
     }
 
@@ -50,15 +59,9 @@ impl Finder {
         let reach = window.reach(at).min(REMEMBERED_BYTES - 1);
         let (mut longest, mut looks) = (1, 0);
         let mut add = |place: u32, least: usize| {
-            if place == 0 {
-                return None;
-            }
-            let back = at - (place as usize - 1);
-            if back > reach {
-                return None;
-            }
+            let back = (self.origin + at + 1).checked_sub(place as usize).filter(|back| place > 0 && *back <= reach)?;
             let len = window.common(at, back, most);
-            looks += 1 + (len / LOOK_BYTES) as u64;
+            looks += FAR_LOOKS + (len / LOOK_BYTES) as u64;
             if len > longest && len >= least {
                 longest = len;
                 found.push((len, back));
@@ -82,13 +85,14 @@ impl Finder {
 
     fn remember(&mut self, window: &Window, until: usize) {
         let last = until.min(window.end().saturating_sub(3));
+        self.next = self.next.max(until.saturating_sub(REMEMBERED_BYTES));
         if self.next >= last {
             return;
         }
         let bytes = window.bytes(self.next, last + 3);
         for (offset, here) in bytes.windows(4).enumerate() {
             let [two, three, four] = hashes(here);
-            let place = self.next + offset;
+            let place = self.origin + self.next + offset;
             let stored = place as u32 + 1;
             self.twos[two] = stored;
             self.threes[three] = stored;

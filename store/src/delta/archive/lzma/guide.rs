@@ -12,6 +12,8 @@ const PAGE_STEPS: usize = 4 << 10;
 const PAGE_LOOKS: u64 = 2 << 10;
 /// Most stretches of the bases that are remembered with their place in the target.
 const STRETCHES_MAX: usize = 32 << 10;
+/// Most places that are looked up behind what was told last.
+const LOOKED_UP_MAX: usize = 4 << 10;
 /// Of the last eight expectations so many were right where the place in the bases is the wrong one.
 const POOR: u32 = 2;
 
@@ -115,7 +117,8 @@ impl Guide {
 
     /// Looks up the places before `at`.
     fn look_up(&mut self, trail: &Trail, window: &Window, at: usize, looks: &mut u64) {
-        for place in self.known..at {
+        // What is stored is passed by.
+        for place in self.known.max(at.saturating_sub(LOOKED_UP_MAX))..at {
             let off = self.beside.map(|(off, _)| off).filter(|_| self.history.count_ones() > POOR);
             let here = window.bytes(place, window.end().min(place + ANCHOR_BYTES));
             let Some((there, step)) = trail.find(here, place as i64 + off.unwrap_or(self.good), looks) else { continue };

@@ -23,3 +23,6 @@ pub(super) use xz::{CHECK_LENS, XZ_MAGIC, block_header_len, stream_header_len};
 
 /// Farthest match; a stream with farther ones, which levels 8 and 9 of xz make of long content, stays as it is.
 const BACK_MAX: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests;
