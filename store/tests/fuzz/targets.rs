@@ -44,7 +44,7 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "patch", golden: &["patch-v3.bin", "patch-literals-v3.bin"], per_input: 5, run: patch },
     Target {
         name: "archive-patch",
-        golden: &["patch-unfolded-v1.bin", "patch-replayed-v1.bin"],
+        golden: &["patch-unfolded-v1.bin", "patch-replayed-v1.bin", "patch-lzma2-v1.bin"],
         per_input: 5,
         run: archive_patch,
     },
@@ -173,7 +173,7 @@ fn patch(bytes: &[u8]) {
 
 /// The same of one that sees through archives.
 fn archive_patch(bytes: &[u8]) {
-    for base in ["archives/nested.zip.old", "archives/seven.zip.old"] {
+    for base in ["archives/nested.zip.old", "archives/seven.zip.old", "archives/blocks.tar.xz.old"] {
         let base = fs::read(golden(base)).expect("a golden file");
         let limits = Limits { target_bytes_max: 1 << 20, ..Limits::default() };
         let mut made = 0;

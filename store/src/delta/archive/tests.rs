@@ -16,7 +16,7 @@ use crate::delta::covers::Base;
 use crate::error::Result;
 
 /// Makes a patch, if archives are of use in it, and holds it to what it makes.
-fn patch(base: &[u8], target: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn patch(base: &[u8], target: &[u8]) -> Option<Vec<u8>> {
     let patch = encode(base, target, DEPTH_MAX);
     assert!(make(&patch, base).unwrap() == target, "the patch makes something else");
     patch.starts_with(&MAGIC).then_some(patch)
@@ -85,7 +85,7 @@ fn member(name: &str, flags: u16, method: u16, len: u32, packed: &[u8]) -> Vec<u
     out
 }
 
-fn fixture(name: &str) -> Vec<u8> {
+pub(super) fn fixture(name: &str) -> Vec<u8> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/archives").join(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -1,5 +1,6 @@
 //! Streams that no encoder at hand writes: made chunk by chunk, told and made again.
 
+use super::super::tests::{fixture, patch};
 use super::chunks::{Chunk, Head, Reset};
 use super::finder::Finder;
 use super::model::Symbol;
@@ -175,4 +176,32 @@ fn matches_are_found_as_far_as_they_are_remembered() {
     other.extend(&[&b"-"[..], &part].concat(), 0);
     finder.find(&other, 1, 64, &mut found);
     assert!(found.is_empty(), "{found:?}");
+}
+
+/// Whatever is done to an archive, old or new, what a patch makes of it is the new one.
+#[test]
+fn damaged_archives_are_made_again() {
+    let mut dice = noise(40_000).into_iter().map(usize::from);
+    let mut number = |below: usize| (dice.next().unwrap() << 8 | dice.next().unwrap()) % below;
+    for name in ["blocks.tar.xz", "debian-xz.deb", "xz-1.tar.xz", "filtered.tar.xz"] {
+        let (old, new) = (fixture(&format!("{name}.old")), fixture(&format!("{name}.new")));
+        for _ in 0..150 {
+            let mut other = new.clone();
+            for _ in 0..=number(3) {
+                let at = number(other.len());
+                match number(4) {
+                    // Where headers are.
+                    0 => other[at % 64] ^= 1 << number(8),
+                    1 => other.truncate(at + 1),
+                    2 => drop(other.drain(at..(at + number(40)).min(other.len()))),
+                    _ => other[at] = number(256) as u8,
+                }
+                if other.is_empty() {
+                    break;
+                }
+            }
+            patch(&old, &other);
+            patch(&other, &new);
+        }
+    }
 }
