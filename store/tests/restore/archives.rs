@@ -94,4 +94,5 @@ fn an_archive_is_more_work_than_its_bytes_tell() {
     assert_eq!(work(b"plain"), 400_005);
     assert_eq!(work(b"PK\x03\x04"), 4 * 400_004);
     assert_eq!(work(&[0x1f, 0x8b, 8]), 4 * 400_003);
+    assert_eq!(work(b"!<arch>\ndebian-binary\xfd7zXZ\0"), 10 * 400_027);
 }

@@ -204,6 +204,11 @@ pub(in crate::delta) fn begins_as_archive(front: &[u8]) -> bool {
     FRONTS.iter().any(|known| front.starts_with(known))
 }
 
+/// Says whether an xz file seems to begin in `content`.
+pub(in crate::delta) fn holds_xz(content: &[u8]) -> bool {
+    content.windows(XZ_MAGIC.len()).any(|here| here == XZ_MAGIC)
+}
+
 /// A stream that a header promises.
 struct Behind {
     /// Its first byte, or that of its wrapper.

@@ -20,7 +20,7 @@ mod work;
 pub use apply::apply_joined;
 pub use build::ApplyCost;
 pub(super) use build::encode_joined;
-pub(super) use find::{Streams, begins_as_archive};
+pub(super) use find::{Streams, begins_as_archive, holds_xz};
 pub use folder::fold_threads;
 
 /// How often a patch may see through deflate: an archive, and archives in it.
