@@ -173,23 +173,19 @@ impl Folded {
         let mut view = TargetView { target, at: 0, kept: Vec::new(), begun: None };
         for stream in streams {
             plain.clear();
-            let made = if let Some(at) = known.get(&stream.digest) {
-                Some(Made::Kept(*at))
-            } else {
-                plain.reserve_exact(stream.plain);
-                if stream.coding == Coding::Lzma2 {
-                    let told = recorder.record_lzma2(stream.bytes(target), trail, &mut plain);
-                    if told {
-                        let made = Made::Lzma2 { plain: plain.len() as u64 };
-                        view.push(stream, Some(&plain), views)?;
-                        targets.push((stream, made));
-                    }
-                    continue;
+            let (packed, len) = (stream.bytes(target), stream.plain as u64);
+            let made = match (known.get(&stream.digest), stream.coding) {
+                (Some(at), _) => Some(Made::Kept(*at)),
+                (None, Coding::Deflate) => {
+                    plain.reserve_exact(stream.plain);
+                    unfold(&mut inflater, packed, &mut |bytes| plain.extend_from_slice(bytes));
+                    let style = guesser.style_of(&plain, packed).map(|style| Made::Folded { plain: len, style });
+                    style.or_else(|| recorder.record(&plain, packed).map(|habit| Made::Replayed { plain: len, habit }))
                 }
-                unfold(&mut inflater, stream, target, &mut |bytes| plain.extend_from_slice(bytes));
-                let (packed, len) = (stream.bytes(target), plain.len() as u64);
-                let style = guesser.style_of(&plain, packed).map(|style| Made::Folded { plain: len, style });
-                style.or_else(|| recorder.record(&plain, packed).map(|habit| Made::Replayed { plain: len, habit }))
+                (None, Coding::Lzma2) => {
+                    plain.reserve_exact(stream.plain);
+                    recorder.record_lzma2(packed, trail, &mut plain).then_some(Made::Lzma2 { plain: len })
+                }
             };
             let Some(made) = made else { continue };
             view.push(stream, made.plain().map(|_| plain.as_slice()), views)?;
@@ -280,9 +276,9 @@ impl BaseView {
     }
 }
 
-/// Gives `sink` what a deflate stream stands for.
-fn unfold(inflater: &mut Inflater, stream: Stream, of: &[u8], sink: &mut dyn FnMut(&[u8])) {
-    let whole = inflater.whole(Wrapper::None, stream.bytes(of), &mut |bytes| {
+/// Gives `sink` what the deflate stream `packed` stands for.
+fn unfold(inflater: &mut Inflater, packed: &[u8], sink: &mut dyn FnMut(&[u8])) {
+    let whole = inflater.whole(Wrapper::None, packed, &mut |bytes| {
         sink(bytes);
         true
     });

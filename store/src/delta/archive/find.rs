@@ -225,7 +225,7 @@ fn stream_behind(content: &[u8], at: usize) -> Option<Behind> {
     let (len, wrapper, lens) = match header[0] {
         b'P' => (zip_header_len(header)?, Some(Wrapper::None), None),
         b'C' => (MSZIP.len(), Some(Wrapper::None), Some(block_lens(content.get(at.checked_sub(BLOCK_HEADER_BYTES)?..at)?)?)),
-        0xfd => (stream_header_len(header)?, None, None),
+        first if first == XZ_MAGIC[0] => (stream_header_len(header)?, None, None),
         ZLIB_WINDOW => (0, Some(Wrapper::Zlib), None),
         _ => (gzip_header_len(header)?, Some(Wrapper::None), None),
     };

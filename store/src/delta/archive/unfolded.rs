@@ -1,5 +1,6 @@
 //! The unfolded base of a receiver: what lies between its streams is read from where it is, their plain content from a file.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Write as _;
 
@@ -77,7 +78,7 @@ impl<'a> Base<'a> {
             base.streams.push(BaseStream { gap, plain: work - before, patched: listed.patched });
         }
         base.between += raw_len - at;
-        base.trail = trail.map(TrailMaker::finish).transpose()?;
+        base.trail = trail.map(TrailMaker::finish).transpose().map_err(no_room)?;
         Ok(base)
     }
 
@@ -89,8 +90,6 @@ impl<'a> Base<'a> {
             return Err(Error::Limit { what: "the inflated content of the patch's base".into(), limit });
         }
         if patched {
-            // A full disk here is no reason to give up: records need no room to inflate.
-            let no_room = |error| damaged(&format!("there is no room to inflate its base ({error})"));
             self.plain.write_all(plain).map_err(no_room)?;
             self.plain_len += plain.len() as u64;
         }
@@ -159,9 +158,14 @@ fn lzma2(
         let Some((chunk, plain)) = step.chunk else { return Ok(at) };
         take(plain)?;
         if let Some(trail) = &mut trail {
-            trail.add(&chunk, plain)?;
+            trail.add(&chunk, plain).map_err(no_room)?;
         }
     }
+}
+
+/// A full disk here is no reason to give up: records need no room to inflate.
+fn no_room(error: impl Display) -> Error {
+    damaged(&format!("there is no room to inflate its base ({error})"))
 }
 
 fn no_stream() -> Error {

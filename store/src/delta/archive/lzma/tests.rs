@@ -1,13 +1,16 @@
 //! Streams that no encoder at hand writes: made chunk by chunk, told and made again.
 
+use super::super::apply_joined;
 use super::super::tests::{fixture, patch};
 use super::chunks::{Chunk, Head, Reset};
 use super::finder::Finder;
 use super::model::Symbol;
 use super::window::Window;
 use super::{Choices, Chunks, Replay, Trail, TrailMaker, rarity};
+use crate::delta::base::ReadAt;
 use crate::delta::coder::{Decoder, Encoder};
-use crate::error::Result;
+use crate::delta::format::Limits;
+use crate::error::{Error, Result};
 
 /// The properties of most streams: three bits of the byte before, none of a literal's place, two of a match's.
 const PROPS: u8 = 93;
@@ -176,6 +179,25 @@ fn matches_are_found_as_far_as_they_are_remembered() {
     other.extend(&[&b"-"[..], &part].concat(), 0);
     finder.find(&other, 1, 64, &mut found);
     assert!(found.is_empty(), "{found:?}");
+}
+
+/// Where what was made of the base cannot be written down, the patch is of no use, and records are.
+#[test]
+fn a_full_disk_costs_the_patch() {
+    let (old, new) = (fixture("blocks.tar.xz.old"), fixture("blocks.tar.xz.new"));
+    let patch = patch(&old, &new).unwrap();
+    for full in [0, 1] {
+        let mut opened = 0;
+        let mut scratch = || {
+            opened += 1;
+            // What is open for reading takes nothing.
+            Ok(if opened == full + 1 { std::fs::File::open("/dev/null").unwrap() } else { tempfile::tempfile().unwrap() })
+        };
+        let base = (&old.as_slice() as &dyn ReadAt, old.len() as u64);
+        let made = apply_joined(&mut &patch[..], &Limits::default(), base, &mut scratch, &mut |_| Ok(()));
+        let error = made.unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }) && error.to_string().contains("no room"), "file {full}: {error}");
+    }
 }
 
 /// Whatever is done to an archive, old or new, what a patch makes of it is the new one.
