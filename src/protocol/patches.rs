@@ -47,14 +47,6 @@ impl PatchAnswer {
         Self::Building { millis: u64::try_from(left.as_millis()).unwrap_or(u64::MAX) }
     }
 
-    /// How long it should take until they are built and applied, if they are being built: applying takes about half as long, measured a third (scripts) to three
-    /// quarters (a .tgz of programs) of it.
-    #[must_use]
-    pub fn applied_in(&self) -> Option<Duration> {
-        let Self::Building { millis } = *self else { return None };
-        Some(Duration::from_millis(millis.saturating_add(millis / 2)))
-    }
-
     /// The patches that can be had now; none while they are being built.
     #[must_use]
     pub fn into_set(self) -> Vec<PatchInfo> {

@@ -87,10 +87,10 @@ impl Content {
     /// # Errors
     /// The process is stopping.
     pub(super) async fn would_wait(&self, choice: Choice<'_>, plan: &Plan, effort: &Effort) -> Result<bool> {
-        let Some(applied) = plan.offer.answer.applied_in() else { return Ok(false) };
+        let PatchAnswer::Building { millis } = plan.offer.answer else { return Ok(false) };
         let patience = self.patience(choice, effort).await?;
         let over = choice.terms.judge(effort.spent_wire(), plan.content_bytes(), true) == Verdict::AwaitPatches;
-        Ok(over || applied < patience)
+        Ok(over || Duration::from_millis(millis) < patience)
     }
 
     /// Sees to it that the records that are still missing keep the budget.

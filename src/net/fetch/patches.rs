@@ -38,8 +38,7 @@ pub async fn ask_patches(client: &Client, base: ManifestId, target: ManifestId, 
     }
 }
 
-/// Asks how far the patches from version `base` to version `target` are, waiting for those that are being built if they can be applied
-/// within `patience`;
+/// Asks how far the patches from version `base` to version `target` are, waiting up to `patience` for those that are being built if that is enough;
 /// `tell` learns until when it waits. If there are none, or they take too long, records are as good.
 ///
 /// # Errors
@@ -54,10 +53,8 @@ pub async fn await_answer(
     let latest = clock::now().plus(patience);
     let mut wait = Duration::ZERO;
     loop {
-        let answer = ask_patches(client, base, target, wait).await?;
-        let in_time = answer.applied_in().is_some_and(|applied| clock::now().plus(applied) < latest);
-        match answer {
-            PatchAnswer::Building { millis } if in_time => {
+        match ask_patches(client, base, target, wait).await? {
+            PatchAnswer::Building { millis } if clock::now().plus(Duration::from_millis(millis)) < latest => {
                 tell(clock::now().plus(Duration::from_millis(millis)));
                 // No longer than it should take: then what is late tells so, and is given up where it takes too long.
                 wait = Duration::from_millis(WAIT_MILLIS_MAX.min(millis.max(ASK_MILLIS_MIN)));

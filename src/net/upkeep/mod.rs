@@ -252,3 +252,26 @@ async fn rest(due: Millis, wake: &Notify) {
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever is shown something finds it in the file: a kill right then undoes nothing.
+    #[test]
+    fn what_is_shown_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let path = dir.path().join("upkeep.json");
+        let upkeep = Upkeep::new(store, path.clone(), UpkeepOptions::default());
+        std::thread::scope(|scope| {
+            let noting = scope.spawn(|| (0..200).for_each(|_| upkeep.note(|memory| memory.freed_bytes += 1)));
+            while !noting.is_finished() {
+                let shown = upkeep.memory().freed_bytes;
+                let kept = read(&path).unwrap_or_default().freed_bytes;
+                assert!(kept >= shown, "{shown} are shown, {kept} are kept");
+            }
+        });
+        assert_eq!(read(&path).unwrap().freed_bytes, 200);
+    }
+}

@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_mins(10);
 impl Upkeep {
     pub(super) async fn scrub_forever(self: &Arc<Self>, holder: &Arc<dyn Holder>) {
         let nobody = Notify::new();
-        loop {
+        while !self.stopping.load(Ordering::Relaxed) {
             let due = self.scrub_due(clock::now());
             if due > clock::now() {
                 rest(due, &nobody).await;
@@ -30,10 +30,10 @@ impl Upkeep {
             let (this, holder) = (Arc::clone(self), Arc::clone(holder));
             let done = blocking::run("reading everything again", move || this.scrub(&*holder)).await;
             self.scrub_running.store(false, Ordering::Relaxed);
-            if self.stopping.load(Ordering::Relaxed) {
+            let done = done.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
+            if done.is_err() && self.stopping.load(Ordering::Relaxed) {
                 return;
             }
-            let done = done.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
             match done {
                 Ok(report) => self.scrubbed(started, &report),
                 Err(problem) => {

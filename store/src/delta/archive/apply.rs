@@ -22,10 +22,11 @@ use crate::parallel::BESIDE_BYTES_MIN;
 const PIECE_BYTES: usize = 256 << 10;
 const PIECES_AHEAD: usize = WINDOW_BYTES / PIECE_BYTES;
 
-/// Applies a patch of one base, `base` with `base_len` bytes, whether it sees through deflate or not, and gives `sink` the target in order.
+/// Applies a patch of one base, `base` with `base_len` bytes, whether it sees through archives or not, and gives `sink` the target in order.
 ///
 /// A patch that does keeps what it inflates in a file that `scratch` opens (empty, read and write): at most 256 MiB, and as much again in another if it has streams
-/// of LZMA2. If it sees through archives in archives, that are twice as many files. Needs at most 64 MiB of memory. What `sink` gets counts only once this returns well, and only if it has the digest that the caller expects.
+/// of LZMA2. If it sees through archives in archives, that are twice as many files. Is to need at most 64 MiB of memory; agents with large
+/// streams of LZMA2 were measured at up to 70 MB in all. What `sink` gets counts only once this returns well, and only if it has the digest that the caller expects.
 ///
 /// # Errors
 /// Damage, another base, limits, I/O, what `scratch` and `sink` return.

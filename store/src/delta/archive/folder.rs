@@ -173,7 +173,7 @@ impl<'a> Folder<'a> {
                         self.present = Some(Folding { way, plain, left: plain });
                     }
                     Some(Made::Lzma2 { plain }) => {
-                        let way = Way::Lzma2(Box::new(lzma::Replay::new()));
+                        let way = Way::Lzma2(Box::new(lzma::Replay::new(&mut self.lzma)));
                         self.present = Some(Folding { way, plain, left: plain });
                     }
                     Some(Made::Kept(at)) => {

@@ -40,9 +40,8 @@ pub(super) struct Recorder {
     fits: u64,
     vain_left: usize,
     work: Work,
-    /// That part of it which are streams of LZMA2, and what going through them takes, in plain bytes whose compressing takes as long.
-    lzma2_work: Work,
-    lzma2_folded: u64,
+    /// What going through all streams again takes, in plain bytes whose compressing takes as long.
+    folded_bytes: u64,
 }
 
 impl Default for Recorder {
@@ -56,8 +55,7 @@ impl Default for Recorder {
             fits: 0,
             vain_left: VAIN_BYTES_MAX,
             work: Work::default(),
-            lzma2_work: Work::default(),
-            lzma2_folded: 0,
+            folded_bytes: 0,
         }
     }
 }
@@ -91,8 +89,7 @@ impl Recorder {
             && self.encoder.len() <= CHOICES_BYTES_MAX
         {
             self.work.add(plain.len() as u64, choices.looks());
-            self.lzma2_work.add(plain.len() as u64, choices.looks());
-            self.lzma2_folded += folded;
+            self.folded_bytes += folded;
             return true;
         }
         self.encoder.back_to(&mark);
@@ -107,8 +104,7 @@ impl Recorder {
 
     /// What going through all of them again takes, in plain bytes whose compressing takes as long.
     pub(super) fn folded_bytes(&self) -> u64 {
-        let (plain, looks) = (self.work.plain() - self.lzma2_work.plain(), self.work.looks() - self.lzma2_work.looks());
-        (plain * LOOKS_PER_PLAIN_BYTE + looks) / LOOKS_PER_FOLDED_BYTE + self.lzma2_folded
+        self.folded_bytes
     }
 
     /// Tells the choices of a whole stream, if that is worth it, and returns how many bytes they take.
@@ -121,6 +117,7 @@ impl Recorder {
             return None;
         };
         self.work.add(plain.len() as u64, looks);
+        self.folded_bytes += (plain.len() as u64 * LOOKS_PER_PLAIN_BYTE + looks) / LOOKS_PER_FOLDED_BYTE;
         Some(bytes)
     }
 
@@ -187,12 +184,12 @@ impl Recorder {
     }
 
     fn place(&self) -> Place {
-        Place { mark: self.encoder.mark(), choices: self.choices.clone(), work: self.work }
+        Place { mark: self.encoder.mark(), choices: self.choices.clone(), work: self.work, folded_bytes: self.folded_bytes }
     }
 
     fn back_to(&mut self, place: Place) {
         self.encoder.back_to(&place.mark);
-        (self.choices, self.work) = (place.choices, place.work);
+        (self.choices, self.work, self.folded_bytes) = (place.choices, place.work, place.folded_bytes);
     }
 }
 
@@ -206,14 +203,15 @@ fn tell_lzma2(
 ) -> Option<u64> {
     let mut folded = 0;
     let bytes_max = encoder.len() + packed.len() / LZMA2_WORTH;
-    let (mut replay, mut ahead, mut rest) = (lzma::Replay::new(), VecDeque::new(), packed);
+    let (mut replay, mut ahead, mut rest) = (lzma::Replay::new(choices), VecDeque::new(), packed);
     let mut compare = |bytes: &[u8]| {
         rest = rest.strip_prefix(bytes).ok_or_else(|| damaged("a stream is spelled otherwise"))?;
         Ok(())
     };
     let whole = Chunks::whole(packed, &mut |chunk, content| {
         plain.extend_from_slice(content);
-        folded += chunk.matches() * FOLDED_PER_MATCH + chunk.literals() * FOLDED_PER_LITERAL;
+        let (literals, matches) = chunk.counts();
+        folded += literals * FOLDED_PER_LITERAL + matches * FOLDED_PER_MATCH;
         ahead.push_back(chunk);
         let pushed = replay.push(content, (choices, encoder, trail), &mut || ahead.pop_front(), &mut compare);
         pushed.is_ok() && encoder.len() <= bytes_max && work.allows(plain.len() as u64, choices.looks(), BUILT_LOOKS_PER_BYTE_MAX)
@@ -228,6 +226,7 @@ struct Place {
     mark: Mark,
     choices: Choices,
     work: Work,
+    folded_bytes: u64,
 }
 
 /// How much of a stream is told.

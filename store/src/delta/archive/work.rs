@@ -5,6 +5,8 @@
 pub(super) const LOOKS_PER_BYTE_MAX: u64 = 128;
 /// The same for what is built: half, because threads that share a stream look at some places twice.
 pub(super) const BUILT_LOOKS_PER_BYTE_MAX: u64 = LOOKS_PER_BYTE_MAX / 2;
+/// Bytes that are compared for the work of one look.
+pub(super) const LOOK_BYTES: usize = 32;
 /// Plain bytes more for which work is allowed.
 const PLAIN_SPARE_BYTES: u64 = 64 << 10;
 
@@ -20,16 +22,6 @@ impl Work {
     pub(super) fn allows(self, plain: u64, looks: u64, looks_max: u64) -> bool {
         let allowed = (self.plain.saturating_add(plain).saturating_add(PLAIN_SPARE_BYTES)).saturating_mul(looks_max);
         self.looks.saturating_add(looks) <= allowed
-    }
-
-    /// Plain bytes of all streams.
-    pub(super) fn plain(self) -> u64 {
-        self.plain
-    }
-
-    /// Looks of all streams.
-    pub(super) fn looks(self) -> u64 {
-        self.looks
     }
 
     /// Adds a stream, with its looks before its end.

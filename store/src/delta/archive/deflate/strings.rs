@@ -1,5 +1,6 @@
 //! Where the strings of the last bytes of the plain content are.
 
+use super::super::work::LOOK_BYTES;
 use super::plain::Plain;
 use super::tables::{MATCH_MAX, MATCH_MIN};
 use super::{BACK_MAX, Effort, Family, LONG_BYTES_MAX, WINDOW_BYTES};
@@ -15,8 +16,6 @@ const LONGS_CHAIN_MIN: usize = 256;
 const LONGS_FROM: usize = 64 << 10;
 /// Looks after which it is asked whether zlib would have come this far; a place that is not of the same string cannot tell.
 const RANK_LOOKS: u64 = 32;
-/// Bytes that are compared for the work of one look.
-const LOOK_BYTES: u64 = 32;
 
 /// Places in chains: those with equal hash of what follows, newest first. Place 0 stands for none: zlib never finds it either.
 #[derive(Debug)]
@@ -220,7 +219,7 @@ impl Strings {
                         break;
                     }
                     let len = if promising { common(there, here) } else { 0 };
-                    looks += len as u64 / LOOK_BYTES;
+                    looks += (len / LOOK_BYTES) as u64;
                     if len > best.0 {
                         *best = (len, place);
                         if len >= nice || len == here.len() {

@@ -1,9 +1,10 @@
 //! What a compressor made of each place, coded in as few bits as its likeness to what one made before allows. Written once, for both sides.
 
+use super::super::work::LOOK_BYTES;
 use super::chunks::{Head, PLAIN_BYTES_MAX, Reset};
 use super::finder::Finder;
 use super::guide::{Expected, Guide};
-use super::model::{LEN_MAX, LEN_MIN, Symbol};
+use super::model::{ALIGN_BITS, LEN_MAX, LEN_MIN, SLOT_BITS, Symbol, slot_of, slot_range};
 use super::trail::Trail;
 use super::window::Window;
 use crate::delta::coder::Coder;
@@ -33,10 +34,6 @@ const LEN_BITS: u32 = 9;
 const LEN_SETS: usize = 5;
 /// Places among those found, counted from either end.
 const RANKS: usize = 8;
-const SLOT_BITS: u32 = 6;
-const ALIGN_BITS: u32 = 4;
-/// Bytes that are compared for the work of one look.
-const LOOK_BYTES: usize = 32;
 /// What beginning a chunk counts as, in looks: it may forget all that was learnt.
 const HEAD_LOOKS: u64 = 1 << 10;
 
@@ -315,24 +312,14 @@ impl Choices {
     /// Codes a distance as LZMA would.
     fn any_back<C: Coder>(&mut self, coder: &mut C, told: usize) -> usize {
         let told = (told.max(1) - 1) as u32;
-        let slot = if told < 4 {
-            told
-        } else {
-            let bits = told.ilog2();
-            bits << 1 | told >> (bits - 1) & 1
-        };
-        let slot = code_tree(coder, &mut self.learnt.slots, SLOT_BITS, slot as usize, USES_MAX);
-        if slot < 4 {
-            return slot + 1;
-        }
-        let bits = (slot as u32 >> 1) - 1;
-        let front = (2 | slot & 1) << bits;
-        let rest = (told as usize).wrapping_sub(front);
+        let slot = code_tree(coder, &mut self.learnt.slots, SLOT_BITS, slot_of(told) as usize, USES_MAX);
+        let (front, bits) = slot_range(slot as u32);
+        let rest = told.wrapping_sub(front) as usize;
         let low = bits.min(ALIGN_BITS);
         let upper =
             (low..bits).rev().fold(0, |coded, place| coded << 1 | usize::from(coder.bit(rest >> place & 1 == 1, 1 << 15)));
         let lower = code_tree(coder, &mut self.learnt.align[..1 << low], low, rest & ((1 << low) - 1), USES_MAX);
-        front + (upper << low) + lower + 1
+        front as usize + (upper << low) + lower + 1
     }
 
     fn shifted(&mut self, shift: i64) {

@@ -100,26 +100,17 @@ impl Head {
 
 /// What a chunk begins with: the model of those before, changed as its head says; `None` if there is none yet.
 pub(super) fn begin(head: Head, at: usize, window: &mut Window, model: &mut Option<Model>) -> Option<()> {
-    match head {
-        Head::Stored { anew, .. } => {
-            if anew {
-                window.floor = at;
-            } else if at == 0 {
-                return None;
-            }
-        }
-        Head::Packed { reset, props, .. } => {
-            if reset == Reset::All {
-                window.floor = at;
-            } else if at == 0 {
-                return None;
-            }
-            match reset {
-                Reset::Nothing => {}
-                Reset::State => model.as_mut()?.reset(),
-                Reset::Props | Reset::All => *model = Some(Model::new(Props::of_byte(props)?)),
-            }
-            model.as_ref()?;
+    if matches!(head, Head::Stored { anew: true, .. } | Head::Packed { reset: Reset::All, .. }) {
+        window.floor = at;
+    } else if at == 0 {
+        return None;
+    }
+    if let Head::Packed { reset, props, .. } = head {
+        match reset {
+            Reset::Nothing if model.is_none() => return None,
+            Reset::Nothing => {}
+            Reset::State => model.as_mut()?.reset(),
+            Reset::Props | Reset::All => *model = Some(Model::new(Props::of_byte(props)?)),
         }
     }
     Some(())
@@ -134,14 +125,10 @@ pub(in super::super) struct Chunk {
 }
 
 impl Chunk {
-    /// How many of its symbols are literals.
-    pub(in super::super) fn literals(&self) -> u64 {
-        self.symbols.iter().filter(|symbol| **symbol == Symbol::Literal).count() as u64
-    }
-
-    /// How many are matches.
-    pub(in super::super) fn matches(&self) -> u64 {
-        self.symbols.len() as u64 - self.literals()
+    /// How many of its symbols are literals, and how many are matches.
+    pub(in super::super) fn counts(&self) -> (u64, u64) {
+        let literals = self.symbols.iter().filter(|symbol| **symbol == Symbol::Literal).count();
+        (literals as u64, (self.symbols.len() - literals) as u64)
     }
 }
 

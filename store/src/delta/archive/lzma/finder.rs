@@ -1,5 +1,6 @@
 //! The matches that a compressor may have chosen from.
 
+use super::super::work::LOOK_BYTES;
 use super::window::Window;
 
 /// Bytes that are remembered; matches farther back are not found.
@@ -8,8 +9,6 @@ const HASH_BITS: u32 = 16;
 const FOURS_HASH_BITS: u32 = 18;
 /// What a place that is looked at counts as, in looks: it mostly waits for memory.
 const FAR_LOOKS: u64 = 4;
-/// Bytes that are compared for the work of one look.
-const LOOK_BYTES: usize = 32;
 /// Places that are looked at.
 const LOOKS_MAX: usize = 96;
 /// Most matches of one place, the longest.

@@ -21,7 +21,7 @@ pub(super) use replay::Replay;
 pub(super) use trail::{Trail, TrailMaker, rarity};
 pub(super) use xz::{CHECK_LENS, XZ_MAGIC, block_header_len, stream_header_len};
 
-/// Farthest match; a stream with farther ones, which levels 8 and 9 of xz make of long content, stays as it is.
+/// Farthest match; a stream with farther ones, which levels 7 to 9 of xz may make of longer content, stays as it is.
 const BACK_MAX: usize = 8 << 20;
 
 #[cfg(test)]

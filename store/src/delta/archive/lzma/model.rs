@@ -16,7 +16,8 @@ const LITERAL_PROBS: usize = 0x300;
 const LEN_KINDS: usize = 4;
 /// Distances from this slot on have bits of which nothing is known, all but the lowest four.
 const SLOTS_LEARNT: u32 = 14;
-const ALIGN_BITS: u32 = 4;
+pub(super) const SLOT_BITS: u32 = 6;
+pub(super) const ALIGN_BITS: u32 = 4;
 
 /// What a compressor makes of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +105,7 @@ pub(super) struct Model {
     is_other: [[Prob; STATES]; 3],
     is_long: [[Prob; 1 << PLACE_BITS_MAX]; STATES],
     literals: Vec<[Prob; LITERAL_PROBS]>,
-    slots: [[Prob; 64]; LEN_KINDS],
+    slots: [[Prob; 1 << SLOT_BITS]; LEN_KINDS],
     /// Of the distances below slot 14: a tree for each slot.
     near: [[Prob; 32]; SLOTS_LEARNT as usize],
     align: [Prob; 1 << ALIGN_BITS],
@@ -123,7 +124,7 @@ impl Model {
             is_other: [[NEW; STATES]; 3],
             is_long: [[NEW; 1 << PLACE_BITS_MAX]; STATES],
             literals: vec![[NEW; LITERAL_PROBS]; 1 << (props.before + props.place)],
-            slots: [[NEW; 64]; LEN_KINDS],
+            slots: [[NEW; 1 << SLOT_BITS]; LEN_KINDS],
             near: [[NEW; 32]; SLOTS_LEARNT as usize],
             align: [NEW; 1 << ALIGN_BITS],
             match_lens: Lens::new(),
@@ -213,18 +214,11 @@ impl Model {
 
     /// Codes a distance less one.
     fn distance<R: Range>(&mut self, range: &mut R, len: usize, distance: u32) -> u32 {
-        let slot = if distance < 4 {
-            distance
-        } else {
-            let bits = distance.ilog2();
-            bits << 1 | distance >> (bits - 1) & 1
-        };
-        let slot = range.tree(&mut self.slots[(len - LEN_MIN).min(LEN_KINDS - 1)], 6, slot);
-        if slot < 4 {
-            return slot;
+        let slot = range.tree(&mut self.slots[(len - LEN_MIN).min(LEN_KINDS - 1)], SLOT_BITS, slot_of(distance));
+        let (front, bits) = slot_range(slot);
+        if bits == 0 {
+            return front;
         }
-        let bits = (slot >> 1) - 1;
-        let front = (2 | slot & 1) << bits;
         let rest = distance.wrapping_sub(front);
         front
             + if slot < SLOTS_LEARNT {
@@ -234,6 +228,24 @@ impl Model {
                 upper + range.reverse_tree(&mut self.align, ALIGN_BITS, rest & ((1 << ALIGN_BITS) - 1))
             }
     }
+}
+
+/// The slot of a distance less one.
+pub(super) fn slot_of(distance: u32) -> u32 {
+    if distance < 4 {
+        return distance;
+    }
+    let bits = distance.ilog2();
+    bits << 1 | distance >> (bits - 1) & 1
+}
+
+/// The first distance less one of a slot, and the bits that tell which it is.
+pub(super) fn slot_range(slot: u32) -> (u32, u32) {
+    if slot < 4 {
+        return (slot, 0);
+    }
+    let bits = (slot >> 1) - 1;
+    ((2 | slot & 1) << bits, bits)
 }
 
 /// How lengths are coded.

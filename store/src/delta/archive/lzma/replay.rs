@@ -23,7 +23,6 @@ pub(in super::super) struct Replay {
     /// The next place.
     at: usize,
     present: Option<Present>,
-    begun: bool,
     ended: bool,
     out: Vec<u8>,
 }
@@ -45,8 +44,10 @@ impl Present {
 }
 
 impl Replay {
-    pub(in super::super) fn new() -> Self {
-        Self { window: Window::new(), model: None, at: 0, present: None, begun: false, ended: false, out: Vec::new() }
+    /// Begins a stream, of which `choices` tell.
+    pub(in super::super) fn new(choices: &mut Choices) -> Self {
+        choices.restart();
+        Self { window: Window::new(), model: None, at: 0, present: None, ended: false, out: Vec::new() }
     }
 
     /// Takes plain bytes and gives `sink` the stream; `next` is asked for the chunks that are to be told, `None` at the end.
@@ -97,9 +98,6 @@ impl Replay {
         to_end: bool,
         next: &mut dyn FnMut() -> Option<Chunk>,
     ) -> Result<()> {
-        if !std::mem::replace(&mut self.begun, true) {
-            choices.restart();
-        }
         while !self.ended {
             let mut present = match self.present.take() {
                 Some(present) => present,

@@ -35,7 +35,8 @@ fn stored(anew: bool, plain: usize) -> Chunk {
 
 /// Tells `chunks` of `plain`, and makes the stream of what was told.
 fn told(plain: &[u8], chunks: Vec<Chunk>, trail: Option<&Trail>) -> Result<(Vec<u8>, Vec<u8>)> {
-    let (mut coder, mut choices, mut replay, mut first) = (Encoder::new(), Choices::default(), Replay::new(), Vec::new());
+    let (mut coder, mut choices, mut first) = (Encoder::new(), Choices::default(), Vec::new());
+    let mut replay = Replay::new(&mut choices);
     let mut chunks = chunks.into_iter();
     let mut keep = |bytes: &[u8]| {
         first.extend_from_slice(bytes);
@@ -44,7 +45,8 @@ fn told(plain: &[u8], chunks: Vec<Chunk>, trail: Option<&Trail>) -> Result<(Vec<
     replay.push(plain, (&mut choices, &mut coder, trail), &mut || chunks.next(), &mut keep)?;
     replay.finish((&mut choices, &mut coder, trail), &mut || chunks.next(), &mut keep)?;
     let told = coder.finish();
-    let (mut coder, mut choices, mut replay, mut again) = (Decoder::new(&told), Choices::default(), Replay::new(), Vec::new());
+    let (mut coder, mut choices, mut again) = (Decoder::new(&told), Choices::default(), Vec::new());
+    let mut replay = Replay::new(&mut choices);
     let mut keep = |bytes: &[u8]| {
         again.extend_from_slice(bytes);
         Ok(())

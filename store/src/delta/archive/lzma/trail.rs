@@ -25,9 +25,6 @@ pub(super) const STEP_BYTES: usize = 8;
 /// Places of one anchor that are looked at.
 const LOOKS_MAX: u64 = 64;
 
-/// Spreads eight bytes over their highest bits.
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// Ways of a step; any other is a match that goes back by so many bytes.
 const LITERALS: u32 = 0;
 const SHORT: u32 = u32::MAX;
@@ -124,7 +121,7 @@ impl Anchors {
     fn key(&self, here: &[u8]) -> Option<(usize, u32)> {
         let bytes: &[u8; ANCHOR_BYTES] = here.first_chunk()?;
         let part = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("eight bytes of 32"));
-        let first = part(0).wrapping_mul(MULTIPLIER);
+        let first = hash(part(0));
         // What repeats itself at once is everywhere.
         if first >> (u64::BITS - self.rarity) != 0 || part(0) == part(8) {
             return None;

@@ -5,10 +5,9 @@ pub(in super::super) const XZ_MAGIC: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
 const FILE_HEADER_BYTES: usize = 12;
 /// Bytes of the checks between blocks that are used: none, CRC32, CRC64, SHA-256.
 pub(in super::super) const CHECK_LENS: [usize; 4] = [0, 4, 8, 32];
-/// Flags of a block header: how many filters but one, what is reserved, whether either length is told.
+/// Flags of a block header: how many filters but one, what is reserved; the two highest say whether either length is told.
 const FILTERS: u8 = 0x03;
 const RESERVED: u8 = 0x3c;
-const LENGTHS: u32 = 2;
 /// The only filter of such a block: LZMA2, with one byte of properties.
 const LZMA2: &[u8] = &[0x21, 1];
 const DICTIONARY_MAX: u8 = 40;
@@ -31,7 +30,7 @@ pub(in super::super) fn block_header_len(header: &[u8]) -> Option<usize> {
         return None;
     }
     let mut fields = header.get(2..len.checked_sub(CHECKSUM_BYTES)?)?;
-    for _ in 0..(flags >> 6).count_ones().min(LENGTHS) {
+    for _ in 0..(flags >> 6).count_ones() {
         let number = fields.iter().take(NUMBER_BYTES_MAX).position(|byte| byte & 0x80 == 0)?;
         fields = &fields[number + 1..];
     }
